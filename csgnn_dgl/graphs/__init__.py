@@ -1,0 +1,19 @@
+"""The structure of the concentric grid: DGL graphs to look at and to pass messages on, tables for the fast forms."""
+
+from csgnn_dgl.graphs.grid import ConcentricGrid
+from csgnn_dgl.graphs.heterograph import concentric_heterograph
+from csgnn_dgl.graphs.levels import ConcentricLevel, PoolingLevel
+from csgnn_dgl.graphs.networkx import from_networkx, to_networkx
+from csgnn_dgl.graphs.pooling import pooling_graph
+from csgnn_dgl.graphs.relation import Relation
+
+__all__ = [
+    "ConcentricGrid",
+    "ConcentricLevel",
+    "PoolingLevel",
+    "Relation",
+    "concentric_heterograph",
+    "from_networkx",
+    "pooling_graph",
+    "to_networkx",
+]

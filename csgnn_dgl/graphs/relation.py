@@ -1,0 +1,69 @@
+"""Who reads whom, in the compressed form that the fast sums run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Relation:
+    """A set of edges, compressed by target and by source.
+
+    Attributes
+    ----------
+    sources, offsets
+        Target t reads the nodes ``sources[offsets[t]:offsets[t + 1]]``.
+    targets, reverse_offsets
+        Source s is read by the nodes ``targets[reverse_offsets[s]:reverse_offsets[s + 1]]``.
+    """
+
+    sources: Tensor
+    offsets: Tensor
+    targets: Tensor
+    reverse_offsets: Tensor
+
+    @classmethod
+    def from_edges(cls, source: Tensor, target: Tensor, shape: tuple[int, int]) -> Relation:
+        """Compress an edge list.
+
+        Parameters
+        ----------
+        source, target
+            (E,) node indices.
+        shape
+            Number of source nodes and of target nodes.
+
+        Returns
+        -------
+        Relation
+            The same edges; within a target (or source) in the order of the edge list. int32 where it suffices.
+        """
+        dtype = torch.int32 if max(len(source), *shape) < 2**31 else torch.int64
+        by_target, by_source = torch.argsort(target, stable=True), torch.argsort(source, stable=True)
+        return cls(
+            source[by_target].to(dtype),
+            _offsets(target, shape[1]).to(dtype),
+            target[by_source].to(dtype),
+            _offsets(source, shape[0]).to(dtype),
+        )
+
+    @property
+    def reverse(self) -> Relation:
+        """The same edges with source and target exchanged."""
+        return Relation(self.targets, self.reverse_offsets, self.sources, self.offsets)
+
+    def to(self, device: torch.device | str) -> Relation:
+        """Return the relation on another device."""
+        return Relation(
+            self.sources.to(device),
+            self.offsets.to(device),
+            self.targets.to(device),
+            self.reverse_offsets.to(device),
+        )
+
+
+def _offsets(nodes: Tensor, count: int) -> Tensor:
+    return torch.cat([nodes.new_zeros(1), torch.bincount(nodes, minlength=count).cumsum(0)])
