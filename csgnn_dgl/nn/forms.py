@@ -1,0 +1,43 @@
+"""What the two forms of every layer share: their names, checks of the features, and operands under autocast."""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Form = Literal["auto", "fast", "reference"]
+"""``"reference"``: DGL message passing. ``"fast"``: matrix products and sums over tables, without dgl.
+``"auto"``: the fast form wherever it computes the same as the graph says."""
+
+
+def check_form(form: Form) -> Form:
+    """Return `form` or raise ValueError."""
+    if form not in get_args(Form):
+        raise ValueError(f"form must be one of {', '.join(get_args(Form))}, not {form!r}")
+    return form
+
+
+def check_features(features: Tensor, num_nodes: int, num_spheres: int, channels: int | None = None) -> Tensor:
+    """Return features (R, V, B, C), or raise ValueError saying what was expected.
+
+    Node features (R·V, B, C), as they stand in a DGL graph, are the same memory and are accepted as well.
+    """
+    if features.dim() == 3 and len(features) == num_nodes:
+        features = features.unflatten(0, (num_spheres, -1))
+    grid = (num_spheres, num_nodes // num_spheres)
+    if features.dim() != 4 or features.shape[:2] != grid or channels not in (None, features.shape[-1]):
+        wanted = f"({grid[0]}, {grid[1]}, B, {'C' if channels is None else channels})"
+        raise ValueError(
+            f"features of shape (R, V, B, C) = {wanted} expected, got {tuple(features.shape)}; "
+            "R and V must be those of the graph"
+        )
+    return features
+
+
+def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the operands of a matrix product in the type that autocast asks for on their device, if it is on."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(tensor.to(dtype) if tensor.dtype != torch.float64 else tensor for tensor in tensors)

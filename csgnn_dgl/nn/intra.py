@@ -1,0 +1,124 @@
+"""Intra-sphere convolution (Eq. 2): a graph convolution on the face edges within each sphere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from csgnn_dgl._dgl import require_dgl
+from csgnn_dgl.graphs.heterograph import INTRA, NODE
+from csgnn_dgl.graphs.levels import ConcentricLevel
+from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form
+from csgnn_dgl.nn.gather import neighbour_sum
+from csgnn_dgl.nn.radial import uniform_parameters
+
+if TYPE_CHECKING:
+    import dgl
+
+
+class IntraSphereConv(nn.Module):
+    r"""Graph convolution within each sphere, Eq. 2 before its nonlinearity.
+
+    .. math:: H'_{i,u} = \Big(\sum_{v \in N(u)} H_{i,v} + s\,H_{i,u}\Big) Z + b
+
+    with s = 1 if `self_loop` (the operator of Kipf & Welling without its degree normalisation), else 0 (Eq. 2 to the
+    letter).
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels C and F.
+    self_loop
+        Whether a vertex belongs to its own neighbourhood.
+    bias
+        Whether to add b.
+    form
+        ``"reference"``: DGL message passing; ``"fast"``: the sum over a table on the narrower side of the matrix
+        product; ``"auto"``: fast.
+
+    Attributes
+    ----------
+    weight
+        Z, (C, F).
+    bias
+        b, (F,), or None.
+
+    Shapes
+    ------
+    - graph: a level of a :class:`~csgnn_dgl.ConcentricGrid` or a heterograph of
+      :func:`~csgnn_dgl.concentric_heterograph`, whose ``intra`` edges are read.
+    - features: (R, V, B, C), or node features (R·V, B, C); any floating dtype.
+    - output: (R, V, B, F), or (R·V, B, F).
+
+    Examples
+    --------
+    >>> graph = concentric_heterograph(level=2, num_spheres=4)
+    >>> IntraSphereConv(8, 16)(graph, torch.randn(4, 162, 32, 8)).shape
+    torch.Size([4, 162, 32, 16])
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        self_loop: bool = True,
+        bias: bool = True,
+        form: Form = "auto",
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.self_loop = self_loop
+        self.form = check_form(form)
+        self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, uniform within ±1/√C."""
+        uniform_parameters(self.weight, self.bias, fan_in=self.in_channels)
+
+    def forward(self, graph: ConcentricLevel | dgl.DGLGraph, features: Tensor) -> Tensor:
+        """Convolve; see the class for the formula and shapes.
+
+        Raises
+        ------
+        ValueError
+            If the features' shape does not fit the graph or the layer.
+        TypeError
+            If `graph` is no concentric level.
+        """
+        level = ConcentricLevel.of(graph)
+        num_nodes = level.num_spheres * level.num_vertices
+        grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
+        result = self._reference(level, grid) if self.form == "reference" else self._fast(level, grid)
+        return result.reshape(*features.shape[:-1], self.out_channels)
+
+    def _reference(self, level: ConcentricLevel, features: Tensor) -> Tensor:
+        fn = require_dgl().function
+        graph = level.graph.to(features.device)
+        with graph.local_scope():
+            graph.nodes[NODE].data["h"] = features.flatten(0, 1)
+            graph.update_all(fn.copy_u("h", "message"), fn.sum("message", "sum"), etype=INTRA)
+            total = graph.nodes[NODE].data["sum"]
+            if self.self_loop:
+                total = total + graph.nodes[NODE].data["h"]
+        result = total @ self.weight
+        return result if self.bias is None else result + self.bias
+
+    def _fast(self, level: ConcentricLevel, features: Tensor) -> Tensor:
+        features, weight = autocast_operands(features, self.weight)
+        if self.in_channels <= self.out_channels:
+            return nn.functional.linear(self._aggregate(level, features), weight.T, self.bias)
+        result = self._aggregate(level, features @ weight)
+        return result if self.bias is None else result + self.bias
+
+    def _aggregate(self, level: ConcentricLevel, features: Tensor) -> Tensor:
+        rows = features.reshape(level.num_spheres * level.num_vertices, -1)
+        return neighbour_sum(rows, level.relation(rows.device, self.self_loop)).view(features.shape)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in its printed form."""
+        return f"{self.in_channels}, {self.out_channels}, self_loop={self.self_loop}, form={self.form!r}"

@@ -1,0 +1,196 @@
+"""Radial convolution (Eq. 3): a one-dimensional convolution over co-radial vertices."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from csgnn_dgl._dgl import require_dgl
+from csgnn_dgl.graphs.heterograph import NODE, RADIAL
+from csgnn_dgl.graphs.levels import ConcentricLevel
+from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form
+
+if TYPE_CHECKING:
+    import dgl
+
+
+class RadialConv(nn.Module):
+    r"""Convolution between spheres, Eq. 3 before its nonlinearity.
+
+    .. math:: H'_{i,u} = \sum_{k=-\lfloor K/2 \rfloor}^{\lfloor K/2 \rfloor} H_{i+k,u}\,W_{k+\lfloor K/2 \rfloor} + b
+
+    where spheres outside 0 ... R - 1 count as zero.
+
+    Parameters
+    ----------
+    in_channels, out_channels
+        Channels C and F.
+    kernel_size
+        Odd K. With one sphere only the centre tap acts.
+    bias
+        Whether to add b.
+    form
+        ``"reference"``: DGL message passing over the ``radial`` edges, one offset at a time; ``"fast"``: one matrix
+        product per tap on contiguous slices; ``"auto"``: fast, unless the graph was edited and lacks radial edges.
+
+    Attributes
+    ----------
+    weight
+        W, (K, C, F); tap K // 2 is the sphere itself, smaller taps are the spheres inside.
+    bias
+        b, (F,), or None.
+
+    Shapes
+    ------
+    - graph: a level of a :class:`~csgnn_dgl.ConcentricGrid` or a heterograph of
+      :func:`~csgnn_dgl.concentric_heterograph` built for a kernel of at least this size.
+    - features: (R, V, B, C), or node features (R·V, B, C); any floating dtype.
+    - output: (R, V, B, F), or (R·V, B, F).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        bias: bool = True,
+        form: Form = "auto",
+    ) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be an odd integer of at least 1, not {kernel_size!r}")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.form = check_form(form)
+        self.weight = nn.Parameter(torch.empty(kernel_size, in_channels, out_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew, uniform within ±1/√(K·C)."""
+        uniform_parameters(self.weight, self.bias, fan_in=self.kernel_size * self.in_channels)
+
+    def forward(self, graph: ConcentricLevel | dgl.DGLGraph, features: Tensor) -> Tensor:
+        """Convolve; see the class for the formula and shapes.
+
+        Raises
+        ------
+        ValueError
+            If the features' shape does not fit the graph or the layer, or the graph was built for a smaller kernel.
+        TypeError
+            If `graph` is no concentric level.
+        """
+        level = ConcentricLevel.of(graph)
+        num_nodes = level.num_spheres * level.num_vertices
+        grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
+        complete = level.has_radial_kernel(self.kernel_size)
+        if self.form == "fast" and not complete:
+            raise ValueError(
+                f"the graph lacks radial edges that a kernel of size {self.kernel_size} reads; "
+                "use form='reference' to convolve over the edges that it has"
+            )
+        if not complete and self.kernel_size > level.kernel_size:
+            raise ValueError(
+                f"the graph was built with kernel_size={level.kernel_size}, the layer has {self.kernel_size}; "
+                f"build the graph with kernel_size={self.kernel_size}"
+            )
+        fast = self.form != "reference" and complete
+        result = self._fast(grid) if fast else self._reference(level, grid)
+        return result.reshape(*features.shape[:-1], self.out_channels)
+
+    def _reference(self, level: ConcentricLevel, features: Tensor) -> Tensor:
+        fn = require_dgl().function
+        graph = level.graph.to(features.device)
+        centre = self.kernel_size // 2
+        nodes = features.flatten(0, 1)
+        result = nodes @ self.weight[centre]
+        with graph.local_scope():
+            offset = graph.edges[RADIAL].data["offset"]
+            for tap in range(self.kernel_size):
+                if tap == centre or not (offset == tap - centre).any():
+                    continue
+                graph.nodes[NODE].data["h"] = nodes @ self.weight[tap]
+                graph.edges[RADIAL].data["read"] = (offset == tap - centre).to(result.dtype)[:, None, None]
+                graph.update_all(fn.u_mul_e("h", "read", "m"), fn.sum("m", "sum"), etype=RADIAL)
+                result = result + graph.nodes[NODE].data["sum"]
+        return result if self.bias is None else result + self.bias
+
+    def _fast(self, features: Tensor) -> Tensor:
+        features, weight = autocast_operands(features, self.weight)
+        bias = weight.new_zeros(self.out_channels) if self.bias is None else self.bias.to(weight.dtype)
+        result = _RadialConv.apply(features.flatten(1, 2), weight, bias)
+        return result.view(*features.shape[:-1], self.out_channels)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in its printed form."""
+        return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, form={self.form!r}"
+
+
+def uniform_parameters(weight: Tensor, bias: Tensor | None, fan_in: int) -> None:
+    """Draw weight and bias uniformly within ±1/√fan_in, as ``torch.nn.Linear`` does."""
+    bound = 1 / math.sqrt(fan_in)
+    nn.init.uniform_(weight, -bound, bound)
+    if bias is not None:
+        nn.init.uniform_(bias, -bound, bound)
+
+
+def _slices(num_spheres: int, offset: int) -> tuple[slice, slice]:
+    """Spheres that are read and spheres that are written at one offset = read - written."""
+    return (
+        slice(max(0, offset), num_spheres + min(0, offset)),
+        slice(max(0, -offset), num_spheres + min(0, -offset)),
+    )
+
+
+class _RadialConv(torch.autograd.Function):
+    """Eq. 3 on (R, M, C) features as one matrix product per tap, accumulated in place.
+
+    Slices along the first axis are contiguous, so no tap copies or pads anything; the backward pass is the same
+    sum over taps with read and written spheres exchanged.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        features = features.contiguous()
+        ctx.save_for_backward(features, weight)
+        result = torch.addmm(bias, features.flatten(0, 1), weight[len(weight) // 2])
+        return _accumulate(result.view(*features.shape[:2], -1), features, weight, sign=1)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        features, weight = ctx.saved_tensors
+        gradient = gradient.contiguous()
+        transposed = weight.transpose(1, 2)
+        feature_gradient = weight_gradient = bias_gradient = None
+        if ctx.needs_input_grad[0]:
+            start = gradient.flatten(0, 1) @ transposed[len(weight) // 2]
+            feature_gradient = _accumulate(start.view(features.shape), gradient, transposed, sign=-1)
+        if ctx.needs_input_grad[1]:
+            weight_gradient = torch.zeros_like(weight)
+            for tap in range(len(weight)):
+                offset = tap - len(weight) // 2
+                if abs(offset) < len(features):
+                    read, written = _slices(len(features), offset)
+                    torch.mm(
+                        features[read].flatten(0, 1).T,
+                        gradient[written].flatten(0, 1),
+                        out=weight_gradient[tap],
+                    )
+        if ctx.needs_input_grad[2]:
+            bias_gradient = gradient.sum((0, 1))
+        return feature_gradient, weight_gradient, bias_gradient
+
+
+def _accumulate(result: Tensor, features: Tensor, weight: Tensor, sign: int) -> Tensor:
+    """Add all taps but the centre to `result` in place; `sign` -1 exchanges the spheres read and written."""
+    for tap in range(len(weight)):
+        offset = sign * (tap - len(weight) // 2)
+        if offset != 0 and abs(offset) < len(features):
+            read, written = _slices(len(features), offset)
+            result[written].flatten(0, 1).addmm_(features[read].flatten(0, 1), weight[tap])
+    return result
