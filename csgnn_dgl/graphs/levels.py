@@ -99,8 +99,8 @@ class ConcentricLevel(_Structure):
             return graph
         if not hasattr(graph, "canonical_etypes") or {INTRA, RADIAL} - set(graph.etypes):
             raise TypeError(
-                f"expected a ConcentricLevel or a DGL heterograph with 'intra' and 'radial' edges, not {_describe(graph)}; "
-                "concentric_heterograph(level, num_spheres) builds one"
+                "expected a ConcentricLevel or a DGL heterograph with 'intra' and 'radial' edges, "
+                f"not {_describe(graph)}; concentric_heterograph(level, num_spheres) builds one"
             )
         if graph not in _LEVELS_OF_GRAPHS:
             _LEVELS_OF_GRAPHS[graph] = _GivenLevel(graph)

@@ -1,0 +1,259 @@
+"""What both mappings share: Eq. 1 of the paper, cut off at the cell of each point."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from csgnn_dgl.mapping.location import ROUNDING, TriangleLocator
+from csgnn_dgl.mapping.tables import TableModule
+
+
+class PointMapping(TableModule):
+    r"""Map point clouds to features on the concentric grid (Eq. 1 and A.6 of the paper).
+
+    The ball is cut into cells, each a triangle of the icosphere times an interval of radii. Every point adds
+    :math:`\phi(d) = \exp(-\gamma_i d^2)` to the vertices of its cell, where d is the distance to the vertex,
+    :math:`\gamma_i = -\log(T) / d_i^2`, and :math:`d_i` is the diameter of the cells of the i-th interval.
+    The subclasses say what the intervals are and on which spheres a cell has vertices.
+
+    There are R' = R·C fine spheres at the radii 1/R', 2/R', ..., 1. Fine spheres i·C to i·C + C - 1, counted
+    from 0, become the C channels of sphere i, inner to outer.
+
+    A point on an edge or vertex lies in several triangles, which share its weight equally. A point on a
+    sphere belongs to the cell outside it, a point at radius 1 to the outermost. A point at the centre lies in
+    all F triangles, so each vertex gets valence / F times the kernel. "On" means closer than rounding can
+    move a point (:data:`~csgnn_dgl.mapping.location.ROUNDING`: 1e-6 in float32, 1e-12 in float64). The
+    features of a cloud rotated by one of the 60 icosahedral rotations are then the permuted features of the
+    cloud.
+
+    The features are differentiable with respect to the points, the choice of cell being constant. They are
+    the same bits in every run on a CPU; on CUDA the order of the sums is not, unless
+    ``torch.use_deterministic_algorithms(True)`` is on.
+
+    Parameters
+    ----------
+    level
+        Level l of the icosphere, with V = 10·4^l + 2 vertices.
+    num_spheres
+        Number of spheres R of the grid.
+    channels
+        Number of channels C, the fine spheres per sphere.
+    spheres
+        (K, M) for each of the M equal intervals of the radii 0 to 1 the K fine spheres, counted from 0, that
+        carry vertices of its cells; -1 for none.
+    diameters
+        (M,) the diameters d_i.
+    threshold
+        The kernel's value T at the distance d_i, in (0, 1].
+
+    Shapes
+    ------
+    - Input: points (B, N, 3) within the unit ball.
+    - Output: features (R, V, B, C), contiguous; float64 for float64 points, else float32, in autocast.
+    """
+
+    cell_spheres: Tensor
+    cell_gamma: Tensor
+
+    def __init__(
+        self,
+        level: int,
+        num_spheres: int,
+        channels: int,
+        spheres: NDArray[np.int64],
+        diameters: NDArray[np.float64],
+        threshold: float,
+    ) -> None:
+        super().__init__()
+        self.num_spheres = int(num_spheres)
+        self.channels = int(channels)
+        self.threshold = float(threshold)
+        self.locator = TriangleLocator(level)
+        self.num_vertices = len(self.locator.vertices)
+        self.num_cells = len(diameters)
+        self.has_gaps = bool((spheres < 0).any())
+        self.add_table("cell_spheres", spheres)
+        self.add_table("cell_gamma", -math.log(threshold) / diameters**2)
+
+    @property
+    def level(self) -> int:
+        """Level of the icosphere."""
+        return self.locator.level
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Map `points` (B, N, 3) to features (R, V, B, C).
+
+        Raises
+        ------
+        TypeError
+            If `points` is not a tensor of floating-point numbers.
+        ValueError
+            If the shape is not (B, N, 3) with B and N of at least 1, if a number is not finite, or if a point
+            lies outside the unit ball (by more than 1e-4, or 1e-2 for half-precision points).
+        """
+        _check_form(points)
+        dtype = torch.float64 if points.dtype == torch.float64 else torch.float32
+        slack = 1e-2 if torch.finfo(points.dtype).eps > 1e-4 else 1e-4
+        with torch.autocast(points.device.type, enabled=False):
+            return self._map(points.to(dtype), slack)
+
+    def extra_repr(self) -> str:
+        """Show the arguments in ``print(module)``."""
+        sizes = f"level={self.level}, num_spheres={self.num_spheres}, channels={self.channels}"
+        return f"{sizes}, threshold={self.threshold}"
+
+    def _map(self, clouds: Tensor, slack: float) -> Tensor:
+        batch, number, _ = clouds.shape
+        points = clouds.reshape(-1, 3).t().contiguous()
+        norms = _norms(points.detach())
+        smallest, largest = torch.stack(norms.aminmax()).tolist()
+        if not largest <= 1 + slack:
+            _explain_bad_points(clouds)
+
+        flat = _zeros(self.num_spheres * self.num_vertices * batch * self.channels, points)
+        sample = torch.arange(batch, device=points.device).repeat_interleave(number)
+        if smallest <= ROUNDING[points.dtype]:
+            central = norms <= ROUNDING[points.dtype]
+            self._add_central(flat, torch.where(central, points, 0), central, batch)
+            others = (~central).nonzero().squeeze(1)
+            points, sample = points[:, others], sample[others]
+
+        norms = _norms(points)
+        located = self.locator(points.detach(), norms.detach())
+        weight = None
+        if len(located.tied):
+            share = located.share.to(points.dtype)
+            weight = share.new_ones(len(sample)).index_copy_(0, located.tied, share)
+            again, part = located.tied[located.other], share[located.other]
+            self._add(flat, points[:, again], norms[again], sample[again], located.other_face, part, batch)
+        self._add(flat, points, norms, sample, located.face, weight, batch)
+        return flat.view(self.num_spheres, self.num_vertices, batch, self.channels)
+
+    def _add(
+        self,
+        flat: Tensor,
+        points: Tensor,
+        norms: Tensor,
+        sample: Tensor,
+        face: Tensor,
+        weight: Tensor | None,
+        batch: int,
+    ) -> None:
+        """Add `points` (3, P), times `weight` (P,), to the vertices of their cells over their triangles."""
+        dtype, scale = points.dtype, self.num_cells
+        # Adding the tolerance moves the points on a sphere, and only those, to the cell outside it.
+        cell = (norms.detach() * scale + scale * ROUNDING[dtype]).long().clamp_(max=scale - 1)
+        sphere = self.cell_spheres.clamp(min=0)
+        row = self.num_vertices * batch * self.channels
+        offset = (sphere // self.channels * row + sphere % self.channels).index_select(1, cell)
+        radii = (self.cell_spheres + 1).to(dtype) / (self.num_spheres * self.channels)
+        radius = radii.index_select(1, cell)
+        gamma = self.cell_gamma.to(dtype).index_select(0, cell)
+
+        # |p - ρv|² = (|p| - ρ)² + ρ |p| |p/|p| - v|² for a unit vector v, without cancellation.
+        corners = self.locator.faces.t().index_select(1, face)
+        vertices = self.locator.vertices.to(dtype).t().contiguous()
+        positions = vertices.index_select(1, corners.view(-1)).view(3, 3, -1)
+        chord = ((points / norms)[:, None] - positions).square().sum(dim=0)
+        exponent = (gamma * (norms - radius).square())[:, None] + (gamma * norms * radius)[:, None] * chord
+        values = torch.exp(-exponent)
+        if self.has_gaps:
+            values = values * (self.cell_spheres >= 0).to(dtype).index_select(1, cell)[:, None]
+        if weight is not None:
+            values = values * weight
+        index = offset[:, None] + (corners * (batch * self.channels) + sample * self.channels)
+        flat.index_add_(0, index.reshape(-1), values.reshape(-1))
+
+    def _add_central(self, flat: Tensor, points: Tensor, central: Tensor, batch: int) -> None:
+        """Add the points at the centre to every vertex of the innermost cells.
+
+        They are at most the rounding tolerance away from the origin, so that the kernel's expansion to first
+        order, φ(ρv - p) = φ(ρ) (1 + 2γρ v·p), has no larger error than the exact formula, and the exact
+        gradient.
+        """
+        dtype = points.dtype
+        count = central.view(batch, -1).sum(dim=1).to(dtype)
+        total = points.view(3, batch, -1).sum(dim=2)
+        vertices = self.locator.vertices.to(dtype)
+        along = (vertices[:, :, None] * total).sum(dim=1)
+        share = (self.locator.fans >= 0).sum(dim=1).to(dtype) / len(self.locator.faces)
+        features = flat.view(self.num_spheres, self.num_vertices, batch, self.channels)
+        gamma = float(self.cell_gamma[0])
+        for sphere in self.cell_spheres[:, 0].tolist():
+            if sphere >= 0:
+                radius = (sphere + 1) / (self.num_spheres * self.channels)
+                kernel = math.exp(-gamma * radius**2)
+                values = share[:, None] * kernel * (count + 2 * gamma * radius * along)
+                features[sphere // self.channels, :, :, sphere % self.channels] += values
+
+
+def check_sizes(num_spheres: int, channels: int, threshold: float) -> None:
+    """Raise ValueError unless the arguments of a mapping are usable."""
+    for name, value in (("num_spheres", num_spheres), ("channels", channels)):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold must lie in (0, 1], not {threshold!r}")
+
+
+def cell_diameters(inner: NDArray[np.float64], outer: NDArray[np.float64], chord: float) -> NDArray[np.float64]:
+    """Return the largest distance between vertices of the cells between two spheres (A.6).
+
+    Parameters
+    ----------
+    inner, outer
+        (M,) radii of the two spheres; a cell that begins at the origin has inner radius 0.
+    chord
+        Longest edge of the cell's triangle on the unit sphere.
+
+    Returns
+    -------
+    numpy.ndarray
+        (M,) diameters: the largest of the outer triangle's edge, the distance of two different corners across
+        the cell, and the distance of the spheres.
+    """
+    across = (outer - inner) ** 2 + inner * outer * chord**2
+    return np.asarray(np.maximum(outer * chord, np.sqrt(across)))
+
+
+def _check_form(points: Tensor) -> None:
+    if not isinstance(points, Tensor) or not points.is_floating_point():
+        kind = points.dtype if isinstance(points, Tensor) else type(points).__name__
+        raise TypeError(f"points must be a tensor of floating-point numbers, not {kind}")
+    if points.dim() != 3 or points.shape[2] != 3 or 0 in points.shape:
+        shape = tuple(points.shape)
+        raise ValueError(f"points must have the shape (clouds, points, 3) with at least one of each, not {shape}")
+
+
+def _explain_bad_points(points: Tensor) -> None:
+    finite = points.isfinite().flatten(1).all(dim=1)
+    if not bool(finite.all()):
+        cloud = int(finite.logical_not().nonzero()[0])
+        raise ValueError(f"cloud {cloud} of the batch has coordinates that are not finite; remove those points")
+    reach = points.double().square().sum(dim=2).sqrt().amax(dim=1)
+    cloud = int(reach.argmax())
+    raise ValueError(
+        f"points must lie in the unit ball, but cloud {cloud} of the batch reaches the norm "
+        f"{float(reach[cloud]):.6g}; divide each cloud by its largest norm"
+    )
+
+
+def _norms(points: Tensor) -> Tensor:
+    """Return the norms (P,) of points (3, P)."""
+    x, y, z = points.unbind()
+    return (x * x + y * y + z * z).sqrt()
+
+
+def _zeros(size: int, like: Tensor) -> Tensor:
+    """Return zeros with the dtype and device of `like`.
+
+    NumPy asks Linux for huge pages, torch does not: for the tens of megabytes of a batch this saves most of
+    the time.
+    """
+    if like.device.type != "cpu":
+        return torch.zeros(size, dtype=like.dtype, device=like.device)
+    memory = np.empty(size, dtype=np.float64 if like.dtype == torch.float64 else np.float32)
+    return torch.from_numpy(memory).zero_()
