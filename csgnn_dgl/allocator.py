@@ -11,8 +11,8 @@ def keep_large_blocks() -> bool:
     """Tell the C library to reuse freed blocks of any size; about halves the time of training on CPUs.
 
     By default glibc maps every large block anew, and the system clears its pages at first touch; that costs as
-    much as the arithmetic of a thin layer. Afterwards the process keeps its peak memory until it ends, so this is for programs
-    whose job is training or inference, and for the whole process: call it once, before the first large tensor.
+    much as the arithmetic of a thin layer. Afterwards the process keeps its peak memory until it ends, so this is
+    for programs whose job is training or inference: call it once, before the first large tensor.
 
     Returns
     -------
