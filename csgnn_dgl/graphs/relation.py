@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -49,6 +50,17 @@ class Relation:
             target[by_source].to(dtype),
             _offsets(source, shape[0]).to(dtype),
         )
+
+    @cached_property
+    def table(self) -> Tensor:
+        """(targets, most sources of a target) int64: the sources of each target; shorter rows repeat their first.
+
+        Every target must have a source.
+        """
+        degree = self.offsets.diff().long()
+        position = torch.arange(int(degree.max()), device=degree.device)
+        start = self.offsets[:-1, None].long()
+        return self.sources.long()[start + torch.where(position < degree[:, None], position, 0)]
 
     @property
     def reverse(self) -> Relation:

@@ -86,10 +86,16 @@ class _NeighbourSum(torch.autograd.Function):
 class _NeighbourMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, relation: Relation) -> Tensor:
-        maximum, _, _, winners = torch.ops.aten._embedding_bag(
-            features.contiguous(), relation.sources, relation.offsets, False, 2, False, None, True
-        )
-        ctx.num_sources = len(features)
+        first, *others = relation.table.unbind(dim=1)
+        maximum = features.index_select(0, first)
+        winners = torch.zeros_like(maximum, dtype=torch.uint8)
+        for position, sources in enumerate(others, start=1):
+            candidates = features.index_select(0, sources)
+            if ctx.needs_input_grad[0]:
+                # Later positions are larger numbers: a maximum of bytes is faster than a masked fill.
+                torch.maximum(winners, (candidates > maximum).view(torch.uint8) * position, out=winners)
+            torch.maximum(maximum, candidates, out=maximum)
+        ctx.relation, ctx.num_sources = relation, len(features)
         ctx.save_for_backward(winners)
         return maximum
 
@@ -97,7 +103,7 @@ class _NeighbourMax(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (winners,) = ctx.saved_tensors
         result = gradient.new_zeros(ctx.num_sources, gradient.shape[1])
-        return result.scatter_add(0, winners.long(), gradient), None
+        return result.scatter_add(0, ctx.relation.table.gather(1, winners.long()), gradient), None
 
 
 class _OverallMax(torch.autograd.Function):
