@@ -1,0 +1,35 @@
+"""Which way is up: every cloud leaves this package with z up."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csgnn_dgl.errors import InputError
+
+UpAxis = Literal["y", "z"]
+
+
+def z_up(points: NDArray[np.float32], up_axis: str, source: str = "up_axis") -> NDArray[np.float32]:
+    """Turn clouds so that z points up.
+
+    Parameters
+    ----------
+    points
+        Coordinates, (..., 3).
+    up_axis
+        The axis that points up now. From ``"y"`` the clouds are rotated by 90 degrees about x,
+        (x, y, z) -> (x, -z, y); with ``"z"`` they are returned as they are.
+    source
+        What a complaint starts with.
+
+    Raises
+    ------
+    InputError
+        If `up_axis` is neither.
+    """
+    if up_axis == "z":
+        return points
+    if up_axis == "y":
+        return np.stack([points[..., 0], -points[..., 2], points[..., 1]], axis=-1)
+    raise InputError(f"{source}: up_axis is {up_axis!r}; give 'y' or 'z'.")

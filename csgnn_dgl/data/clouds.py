@@ -1,0 +1,157 @@
+"""Labelled point clouds in memory: what every reader returns and every data set serves."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from csgnn_dgl.errors import InputError
+
+SMALLEST_EXTENT = 1e-15
+LARGEST_COORDINATE = 1e15
+"""Between these two sizes squared norms neither vanish nor overflow in float32."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PointClouds:
+    """A set of labelled point clouds of one size, checked when it is made.
+
+    Parameters
+    ----------
+    points
+        Coordinates, (shapes, points, 3). Stored as contiguous float32.
+    labels
+        Class of each shape, (shapes,), whole numbers of any type in [0, len(class_names)). Stored as int64.
+    class_names
+        Name of each class.
+    names
+        Name of each shape, or empty where the source has none.
+    source
+        Where the clouds come from; every complaint starts with it.
+
+    Raises
+    ------
+    InputError
+        If there are no shapes or no points, if a shape or dtype is wrong, a coordinate is NaN, infinite or
+        beyond 1e15 in size, a cloud has no extent (all its points coincide), or a label has no class name.
+    """
+
+    points: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    names: tuple[str, ...] = ()
+    source: str = "point clouds"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        object.__setattr__(self, "names", tuple(self.names))
+        object.__setattr__(self, "labels", checked_labels(self.labels, len(self.class_names), self.source))
+        points = np.asarray(self.points)
+        if points.ndim != 3 or points.shape[-1] != 3:
+            raise InputError(f"{self.source}: the points have shape {points.shape}; give them as (shapes, points, 3).")
+        if len(points) != len(self.labels):
+            raise InputError(
+                f"{self.source}: {len(points)} clouds but {len(self.labels)} labels; label each cloud once."
+            )
+        if self.names and len(self.names) != len(points):
+            raise InputError(
+                f"{self.source}: {len(points)} clouds but {len(self.names)} names; name each cloud, or none."
+            )
+        if len(points) == 0:
+            raise InputError(f"{self.source}: there are no shapes; give at least one.")
+        if points.dtype.kind not in "fiu":
+            raise InputError(f"{self.source}: the points have dtype {points.dtype}; give real numbers (float32).")
+        with np.errstate(over="ignore"):
+            points = np.ascontiguousarray(points, dtype=np.float32)
+        object.__setattr__(self, "points", points)
+        self._check_extents()
+
+    def _check_extents(self) -> None:
+        if self.points.shape[1] == 0:
+            raise InputError(f"{self.source}: the clouds are empty; give at least two points per shape.")
+        flat = self.points.reshape(len(self.points), -1)
+        largest = np.maximum(flat.max(axis=1), -flat.min(axis=1))
+        finite = np.isfinite(largest)
+        if not finite.all():
+            raise InputError(f"{self._describe(finite)} has a coordinate that is NaN or infinite; remove or repair it.")
+        small_enough = largest <= LARGEST_COORDINATE
+        if not small_enough.all():
+            raise InputError(
+                f"{self._describe(small_enough)} has a coordinate beyond {LARGEST_COORDINATE:g}; rescale it."
+            )
+        # the first points show the extent of nearly every cloud; only the others need all of theirs
+        extended = _extents(self.points[:, :16]) >= SMALLEST_EXTENT
+        extended[~extended] = _extents(self.points[~extended]) >= SMALLEST_EXTENT
+        if not extended.all():
+            raise InputError(f"{self._describe(extended)} has no extent (all its points coincide); remove it.")
+
+    def _describe(self, fine: NDArray[np.bool_]) -> str:
+        """Name the first shape that is not fine."""
+        index = int(np.argmin(fine))
+        name = f" ({self.names[index]})" if self.names else ""
+        return f"{self.source}: cloud {index}{name}"
+
+    def __len__(self) -> int:
+        """Count the shapes."""
+        return len(self.points)
+
+    def __repr__(self) -> str:
+        """Show the sizes and the source, not the coordinates."""
+        shapes, points, _ = self.points.shape
+        classes = len(self.class_names)
+        return f"PointClouds({shapes} shapes of {points} points, {classes} classes, {self.source!r})"
+
+    @property
+    def num_points(self) -> int:
+        """Points per cloud."""
+        return self.points.shape[1]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, with or without shapes in this set."""
+        return len(self.class_names)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "PointClouds":
+        """Return the shapes at `indices`, in that order."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        names = tuple(self.names[i] for i in chosen) if self.names else ()
+        return PointClouds(self.points[chosen], self.labels[chosen], self.class_names, names, self.source)
+
+
+def _extents(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the longest edge of the bounding box of each cloud."""
+    return np.ptp(points, axis=1).max(axis=1)
+
+
+def checked_labels(labels: ArrayLike, num_classes: int, source: str) -> NDArray[np.int64]:
+    """Return `labels` as an int64 vector, or say what is wrong with them.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers of shape (shapes,) or (shapes, 1).
+    num_classes
+        Labels have to lie in [0, num_classes).
+    source
+        What the complaint starts with.
+
+    Raises
+    ------
+    InputError
+        If shape, dtype or range is wrong.
+    """
+    found = np.asarray(labels)
+    if found.ndim == 2 and found.shape[1] == 1:
+        found = found[:, 0]
+    if found.ndim != 1:
+        raise InputError(f"{source}: the labels have shape {found.shape}; give one whole number per shape.")
+    if found.dtype.kind not in "iu":
+        raise InputError(f"{source}: the labels have dtype {found.dtype}; give whole numbers (uint8 or int64).")
+    bad = (found < 0) | (found >= num_classes)
+    if bad.any():
+        raise InputError(
+            f"{source}: label {found[np.argmax(bad)]} of shape {np.argmax(bad)} is out of range; "
+            f"with {num_classes} class names it has to lie in 0..{num_classes - 1}."
+        )
+    return np.ascontiguousarray(found, dtype=np.int64)

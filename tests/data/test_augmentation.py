@@ -1,0 +1,216 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from csgnn_dgl.data import Augmentation, Draws, TestRotation, rotate_clouds, scale_to_unit_ball
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.geometry import random_rotations
+from tests.tolerances import TOLERANCE
+
+SHAPES = 4000
+MODES = ["none", "z", "SO3"]
+
+
+@pytest.fixture(scope="module")
+def draws() -> Draws:
+    """Many samples, more than any batch, over several epochs."""
+    epochs = np.arange(SHAPES) % 7
+    return Augmentation().draw(seed=5, epoch=epochs, indices=np.arange(SHAPES), num_points=16)
+
+
+def rows(draws: Draws, chosen: Any) -> list[torch.Tensor]:
+    return [draws.scale[chosen], draws.rotation[chosen], draws.translation[chosen], draws.jitter[chosen]]
+
+
+def uniform_p_value(values: torch.Tensor, low: float, high: float) -> float:
+    return float(stats.kstest(values.double().numpy().ravel(), stats.uniform(low, high - low).cdf).pvalue)
+
+
+def test_scale_and_translation_are_uniform_in_their_ranges(draws: Draws) -> None:
+    assert draws.scale.min() >= 0.8 - 1e-6
+    assert draws.scale.max() <= 1.2 + 1e-6
+    assert uniform_p_value(draws.scale, 0.8, 1.2) > 1e-3
+    assert draws.translation.abs().max() <= 0.1 + 1e-6
+    assert uniform_p_value(draws.translation, -0.1, 0.1) > 1e-3
+    together = torch.cat([draws.scale, draws.translation], dim=1).numpy()
+    correlation = np.corrcoef(together.T) - np.eye(6)
+    assert np.abs(correlation).max() < 5 / np.sqrt(SHAPES)
+
+
+def test_jitter_is_normal_and_clipped(draws: Draws) -> None:
+    jitter = draws.jitter.double().numpy().ravel()
+    assert np.abs(jitter).max() <= 0.05 + 1e-8
+    assert jitter.std() == pytest.approx(0.01, rel=5 / np.sqrt(2 * jitter.size))
+    assert jitter.mean() == pytest.approx(0.0, abs=5 * 0.01 / np.sqrt(jitter.size))
+    assert stats.kstest(jitter, stats.norm(0, 0.01).cdf).pvalue > 1e-3
+    wild = Augmentation(jitter_std=1.0, jitter_clip=0.5).draw(0, 0, range(8), 500).jitter
+    assert wild.abs().max() == 0.5
+    assert (wild.abs() == 0.5).double().mean() == pytest.approx(2 * stats.norm.sf(0.5), abs=0.03)
+
+
+def check_haar(rotations: np.ndarray) -> None:
+    """Check rotation matrices against moments and the angle's distribution under the Haar measure."""
+    count = len(rotations)
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (count, 1, 1)), atol=1e-6)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, atol=1e-6)
+    trace = np.trace(rotations, axis1=1, axis2=2)
+    # traces of powers of the defining representation: mean 0, mean square 1, mean cube 1, mean fourth power 3
+    for power, moment, deviation in ((1, 0, 1), (2, 1, 3**0.5), (3, 1, 15**0.5), (4, 3, 91**0.5)):
+        assert (trace**power).mean() == pytest.approx(moment, abs=5 * deviation / count**0.5)
+    angle = np.arccos(np.clip((trace - 1) / 2, -1, 1))
+    assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > 1e-3
+    assert np.abs(rotations.mean(axis=0)).max() < 5 * (1 / 3) ** 0.5 / count**0.5
+    for column in range(3):
+        assert stats.kstest(rotations[:, 2, column], stats.uniform(-1, 2).cdf).pvalue > 1e-4
+
+
+def check_vertical(rotations: np.ndarray) -> None:
+    """Check that rotation matrices are uniform about the z axis."""
+    np.testing.assert_array_equal(rotations[:, 2], np.tile([0, 0, 1], (len(rotations), 1)))
+    np.testing.assert_array_equal(rotations[:, :, 2], np.tile([0, 0, 1], (len(rotations), 1)))
+    angle = np.arctan2(rotations[:, 1, 0], rotations[:, 0, 0])
+    assert stats.kstest(angle, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
+
+
+def test_training_rotations_are_uniform(draws: Draws) -> None:
+    check_haar(draws.rotation.double().numpy())
+    vertical = Augmentation(rotation="z").draw(5, 0, range(SHAPES), 1).rotation
+    check_vertical(vertical.double().numpy())
+    still = Augmentation(rotation="none").draw(5, 0, range(10), 1).rotation
+    assert torch.equal(still, torch.eye(3).expand(10, 3, 3))
+
+
+def test_test_rotations_are_uniform() -> None:
+    check_haar(TestRotation("SO3", 1).matrices(0, range(SHAPES)).double().numpy())
+    check_haar(torch.cat([TestRotation("SO3", 1).matrices(v, [3]) for v in range(SHAPES)]).double().numpy())
+    check_vertical(TestRotation("z", 1).matrices(2, range(SHAPES)).double().numpy())
+    assert torch.equal(TestRotation("none").matrices(0, [4, 5]), torch.eye(3).expand(2, 3, 3))
+
+
+def test_the_streams_are_those_documented() -> None:
+    rng = np.random.default_rng([11, 3, 8])
+    draws = Augmentation(rotation="z").draw(11, 3, [8], 32)
+    np.testing.assert_array_equal(draws.scale[0], rng.uniform(0.8, 1.2, 3).astype(np.float32))
+    np.testing.assert_array_equal(draws.translation[0], rng.uniform(-0.1, 0.1, 3).astype(np.float32))
+    jitter = rng.standard_normal((32, 3), dtype=np.float32) * 0.01
+    np.testing.assert_allclose(draws.jitter[0], jitter.clip(-0.05, 0.05), rtol=1e-6)
+    np.testing.assert_array_equal(draws.rotation[0], random_rotations(1, rng, "z")[0].astype(np.float32))
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 10**6),
+    st.lists(st.integers(0, 10**6), min_size=1, max_size=6),
+    st.sampled_from(MODES),
+)
+def test_a_sample_is_a_function_of_seed_epoch_and_index(seed: int, epoch: int, indices: list[int], mode: str) -> None:
+    augmentation = Augmentation(rotation=mode)
+    points = torch.rand(len(indices), 40, 3, generator=torch.Generator().manual_seed(seed)) - 0.5
+    whole = augmentation.apply(points, augmentation.draw(seed, epoch, indices, 40))
+    for row, index in enumerate(indices):
+        alone = augmentation.apply(points[row : row + 1], augmentation.draw(seed, epoch, [index], 40))
+        assert torch.equal(whole[row], alone[0])
+    rotation = TestRotation(mode, seed)
+    turned = rotation.apply(points, epoch, indices)
+    for row, index in enumerate(indices):
+        assert torch.equal(turned[row], rotation.apply(points[row : row + 1], epoch, [index])[0])
+
+
+def test_seeds_epochs_and_indices_all_matter() -> None:
+    augmentation = Augmentation()
+    keys = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (0, 1, 1)]
+    found = [rows(augmentation.draw(seed, epoch, [index], 4), 0) for seed, epoch, index in keys]
+    for part in range(4):
+        assert len(torch.unique(torch.stack([draw[part].flatten() for draw in found]), dim=0)) == len(keys)
+    again = rows(augmentation.draw(0, 0, [0], 4), 0)
+    assert all(torch.equal(a, b) for a, b in zip(found[0], again, strict=True))
+
+
+def test_test_rotations_have_a_stream_of_their_own() -> None:
+    bare = Augmentation(scale=(1.0, 1.0), translation=0.0, jitter_std=0.0)
+    training = bare.draw(0, 0, range(200), 1).rotation
+    testing = TestRotation("SO3", 0).matrices(0, range(200))
+    nearest = (training[:, None] - testing[None]).abs().amax(dim=(-2, -1)).min()
+    assert nearest > 1e-3
+    raw = torch.from_numpy(np.stack([random_rotations(1, np.random.default_rng([0, 0, i]))[0] for i in range(200)]))
+    assert (raw - testing).abs().amax(dim=(-2, -1)).min() > 1e-3
+    assert not torch.equal(testing, TestRotation("SO3", 0).matrices(1, range(200)))
+    assert not torch.equal(testing, TestRotation("SO3", 1).matrices(0, range(200)))
+
+
+def test_other_draws_do_not_depend_on_the_rotation_mode() -> None:
+    parts = [Augmentation(rotation=mode).draw(0, 1, [2, 3], 8) for mode in MODES]
+    for other in parts[1:]:
+        assert torch.equal(parts[0].scale, other.scale)
+        assert torch.equal(parts[0].translation, other.translation)
+        assert torch.equal(parts[0].jitter, other.jitter)
+
+
+def test_order_scale_rotate_translate_jitter_normalise(dtype: torch.dtype) -> None:
+    augmentation = Augmentation(translation=0.3, jitter_std=0.2, jitter_clip=0.25)
+    draws = augmentation.draw(0, 0, range(5), 60)
+    points = torch.randn(5, 60, 3, dtype=dtype)
+    before = points.clone()
+    found = augmentation.apply(points, draws)
+    assert found.dtype == dtype
+    assert torch.equal(points, before)
+    for b in range(5):
+        scale, rotation, shift, jitter = (part.double().numpy() for part in rows(draws, b))
+        expected = np.stack([rotation @ (scale * x) + shift for x in points[b].double().numpy()]) + jitter
+        expected /= np.sqrt((expected**2).sum(axis=1)).max()
+        torch.testing.assert_close(found[b], torch.from_numpy(expected).to(dtype), **TOLERANCE[dtype])
+    torch.testing.assert_close(found.norm(dim=-1).amax(dim=1), torch.ones(5, dtype=dtype), **TOLERANCE[dtype])
+
+
+def test_rotate_clouds_is_a_matrix_product(dtype: torch.dtype) -> None:
+    points, rotations = torch.randn(4, 30, 3, dtype=dtype), torch.randn(4, 3, 3, dtype=torch.float64)
+    expected = torch.einsum("bij,bnj->bni", rotations.to(dtype), points)
+    torch.testing.assert_close(rotate_clouds(points, rotations), expected, **TOLERANCE[dtype])
+
+
+def test_scale_to_unit_ball_does_not_centre() -> None:
+    points = torch.tensor([[[3.0, 4.0, 0.0], [1.0, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    expected = torch.tensor([[[0.6, 0.8, 0.0], [0.2, 0.0, 0.0]], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]])
+    torch.testing.assert_close(scale_to_unit_ball(points), expected)
+
+
+def test_draws_move_to_another_dtype(draws: Draws) -> None:
+    moved = draws.to("cpu", torch.float64)
+    assert all(getattr(moved, field.name).dtype == torch.float64 for field in dataclasses.fields(moved))
+    assert torch.equal(moved.scale.float(), draws.scale)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"scale": (1.2, 0.8)}, r"augmentation scale is \(1.2, 0.8\); give two positive factors"),
+        ({"scale": (0.0, 1.0)}, "augmentation scale is"),
+        ({"scale": (1.0,)}, "augmentation scale is"),
+        ({"scale": (0.5, float("inf"))}, "augmentation scale is"),
+        ({"translation": -0.1}, "augmentation translation is -0.1; give a finite number"),
+        ({"jitter_std": float("nan")}, "augmentation jitter_std is nan"),
+        ({"jitter_clip": float("inf")}, "augmentation jitter_clip is inf"),
+        ({"rotation": "so3"}, "rotation mode is 'so3'; give one of none, z, SO3"),
+    ],
+)
+def test_bad_augmentations(arguments: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        Augmentation(**arguments)
+
+
+def test_bad_draws() -> None:
+    with pytest.raises(InputError, match="seed is -1; give a whole number from 0 to 4294967295"):
+        Augmentation().draw(-1, 0, [0], 4)
+    with pytest.raises(InputError, match="seed is 4294967296"):
+        TestRotation("z", 2**32)
+    with pytest.raises(InputError, match="rotation mode is 'x'"):
+        TestRotation("x")
+    with pytest.raises(ValueError, match=r"points have shape \(2, 5, 3\) but the draws are for \(2, 4, 3\)"):
+        Augmentation().apply(torch.zeros(2, 5, 3), Augmentation().draw(0, 0, [0, 1], 4))

@@ -1,0 +1,122 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from csgnn_dgl.data import Augmentation, CloudDataset, EpochIndex, EpochSampler, PointClouds, collate
+from csgnn_dgl.errors import InputError
+
+SIZE = 23
+RNG = np.random.default_rng(0)
+CLOUDS = PointClouds(RNG.normal(size=(SIZE, 50, 3)).astype(np.float32), RNG.integers(0, 4, SIZE), tuple("abcd"))
+
+
+def epoch_of(dataset: CloudDataset, batch_size: int, workers: int, epochs: int = 2) -> dict[str, torch.Tensor]:
+    """Serve the last of some epochs with worker processes that live through all of them; order by index."""
+    sampler = EpochSampler(len(dataset), seed=4)
+    loader = DataLoader(
+        dataset,
+        batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        persistent_workers=workers > 0,
+    )
+    for epoch in range(epochs):
+        sampler.set_epoch(epoch)
+        batches = list(loader)
+    whole = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}
+    order = whole["index"].argsort()
+    return {key: value[order] for key, value in whole.items()}
+
+
+def test_any_number_of_workers_and_any_batch_size_give_the_same_bits() -> None:
+    dataset = CloudDataset(CLOUDS, Augmentation(), seed=9)
+    reference = epoch_of(dataset, SIZE, 0)
+    augmentation = Augmentation()
+    draws = augmentation.draw(9, 1, range(SIZE), 50)
+    assert torch.equal(reference["points"], augmentation.apply(torch.from_numpy(CLOUDS.points), draws))
+    for batch_size, workers in ((1, 0), (7, 0), (5, 1), (4, 2)):
+        found = epoch_of(dataset, batch_size, workers)
+        for key, value in reference.items():
+            assert torch.equal(found[key], value), (key, batch_size, workers)
+
+
+def test_epochs_differ() -> None:
+    dataset = CloudDataset(CLOUDS, Augmentation(), seed=9)
+    first, second = epoch_of(dataset, 8, 0, epochs=1), epoch_of(dataset, 8, 0, epochs=2)
+    assert (first["points"] != second["points"]).any(dim=-1).any(dim=-1).all()
+
+
+def test_batches_without_augmentation_are_the_clouds() -> None:
+    dataset = CloudDataset(CLOUDS)
+    batch = dataset.__getitems__([3, 1, 3])
+    np.testing.assert_array_equal(batch["points"], CLOUDS.points[[3, 1, 3]])
+    np.testing.assert_array_equal(batch["labels"], CLOUDS.labels[[3, 1, 3]])
+    assert batch["index"].tolist() == [3, 1, 3]
+    assert [batch[key].dtype for key in ("points", "labels", "index")] == [torch.float32, torch.int64, torch.int64]
+    batch["points"].zero_()
+    assert CLOUDS.points[3].any()
+
+
+def test_single_samples() -> None:
+    dataset = CloudDataset(CLOUDS, Augmentation(), seed=1)
+    batch = dataset.__getitems__([EpochIndex(SIZE - 1, 6)])
+    for index in (EpochIndex(SIZE - 1, 6), EpochIndex(-1, 6)):
+        sample = dataset[index]
+        assert sample["points"].shape == (50, 3)
+        assert torch.equal(sample["points"], batch["points"][0])
+        assert (sample["labels"], sample["index"]) == (CLOUDS.labels[-1], SIZE - 1)
+    assert not torch.equal(dataset[SIZE - 1]["points"], batch["points"][0])
+    with pytest.raises(IndexError, match="index 23 is out of range for 23 clouds"):
+        dataset[SIZE]
+
+
+def test_an_epoch_index_is_a_number_and_survives_pickling() -> None:
+    index = pickle.loads(pickle.dumps(EpochIndex(5, 3)))
+    assert index == 5
+    assert index.epoch == 3
+    assert [10, 11, 12, 13, 14, 15][index] == 15
+
+
+def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:
+    sampler = EpochSampler(100, seed=2)
+    first = list(sampler)
+    assert sorted(first) == list(range(100))
+    assert first == list(sampler) == list(EpochSampler(100, seed=2))
+    sampler.set_epoch(1)
+    second = list(sampler)
+    assert {index.epoch for index in second} == {1}  # type: ignore[attr-defined]
+    assert second != first
+    assert list(EpochSampler(100, seed=3)) != first
+
+
+@pytest.mark.parametrize("size", [1, 2, 10, 12, 13])
+@pytest.mark.parametrize("world", [1, 2, 3, 5])
+def test_processes_share_the_work(size: int, world: int) -> None:
+    training = [EpochSampler(size, 0, True, rank, world) for rank in range(world)]
+    parts = [list(sampler) for sampler in training]
+    assert {len(part) for part in parts} == {len(sampler) for sampler in training} == {-(-size // world)}
+    assert {index for part in parts for index in part} == set(range(size))
+    evaluation = [EpochSampler(size, 0, False, rank, world) for rank in range(world)]
+    parts = [list(sampler) for sampler in evaluation]
+    assert [len(part) for part in parts] == [len(sampler) for sampler in evaluation]
+    assert sorted(index for part in parts for index in part) == list(range(size))
+
+
+def test_evaluation_is_in_order() -> None:
+    assert list(EpochSampler(5, shuffle=False)) == [0, 1, 2, 3, 4]
+    assert list(EpochSampler(5, shuffle=False, rank=1, world=2)) == [1, 3]
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(InputError, match="the sampler was given 0 samples"):
+        EpochSampler(0)
+    with pytest.raises(InputError, match="seed is -1"):
+        EpochSampler(3, seed=-1)
+    with pytest.raises(InputError, match="seed is -1"):
+        CloudDataset(CLOUDS, seed=-1)
+    with pytest.raises(ValueError, match=r"rank 2 is not in 0..1"):
+        EpochSampler(3, rank=2, world=2)
