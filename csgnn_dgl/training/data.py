@@ -1,0 +1,274 @@
+"""The data of the classification experiment as a Lightning data module."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+from csgnn_dgl.data import (
+    Augmentation,
+    CloudDataset,
+    EpochSampler,
+    PointClouds,
+    TestRotation,
+    collate,
+    load,
+    stratified_split,
+)
+from csgnn_dgl.errors import InputError
+
+Rotation = Literal["none", "z", "SO3"]
+Validation = Literal["split", "test"]
+
+PROTOCOLS = {
+    "split": "a stratified part of the training split",
+    "test": "the test split (authors' protocol: it drives the schedule and picks the checkpoint)",
+}
+
+
+class CurrentEpochSampler(Sampler[int]):
+    """An `EpochSampler` that asks for the epoch at the moment an iteration begins.
+
+    Lightning tells samplers the epoch only after a resumed loader has begun to fetch; asking is always in time.
+
+    Parameters
+    ----------
+    sampler
+        The sampler whose order is used.
+    epoch
+        Called without arguments at the start of each iteration; returns the epoch.
+    """
+
+    def __init__(self, sampler: EpochSampler, epoch: Callable[[], int]) -> None:
+        self.order = sampler
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Count the samples of this process."""
+        return len(self.order)
+
+    def __iter__(self) -> Iterator[int]:
+        """Iterate over the order of the current epoch."""
+        self.order.set_epoch(self.epoch())
+        return iter(self.order)
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One pass over the test shapes: how they are rotated, and which of the votes it is."""
+
+    rotation: str
+    vote: int
+
+
+class ModelNetData(L.LightningDataModule):
+    """Labelled point clouds for training, validation and testing.
+
+    Batches are dictionaries of ``points`` (B, N, 3) float32, ``labels`` (B,) int64 and ``index`` (B,) int64. What a
+    sample looks like depends on (seed, epoch, index) in training and on (seed, vote, index) in testing, never on the
+    number of workers or processes.
+
+    Parameters
+    ----------
+    source
+        "builtin" for the shapes that come with the package; else a folder: of ModelNet40 in HDF5 files, or of
+        ``class/{train,test}/*`` with one mesh or point file per shape.
+    num_points
+        Points per shape.
+    batch_size
+        Shapes per step and process.
+    train_rotation
+        Random rotation of the training and validation shapes: "none", "z" (about the vertical axis) or "SO3" (uniform).
+    test_rotations
+        Rotations under which the test shapes are classified.
+    votes
+        Rotated copies of each test shape whose predictions are averaged; 1 means no voting.
+    validation
+        "split": hold out a stratified `validation_fraction` of the training split. "test": validate on the test split,
+        as the paper's authors did; results say so.
+    validation_fraction
+        Share of the training split that is held out.
+    up_axis
+        Vertical axis of the files: "y", "z", or "auto", which is y for ModelNet40 as published.
+    scale
+        Range of the random factor along each axis in training.
+    translation
+        Largest random shift along each axis in training.
+    jitter
+        Standard deviation of the random shift of each point in training, cut off at five times its size.
+    num_workers
+        Worker processes that prepare batches; 0 prepares them in the main process.
+    seed
+        Seed of validation split, order, augmentation and rotations.
+    progress
+        Show a progress bar on stderr where reading the data takes long.
+    """
+
+    def __init__(
+        self,
+        source: str = "builtin",
+        num_points: int = 1024,
+        batch_size: int = 32,
+        train_rotation: Rotation = "SO3",
+        test_rotations: tuple[Rotation, ...] = ("z", "SO3"),
+        votes: int = 1,
+        validation: Validation = "split",
+        validation_fraction: float = 0.1,
+        up_axis: Literal["auto", "y", "z"] = "auto",
+        scale: tuple[float, float] = (0.8, 1.2),
+        translation: float = 0.1,
+        jitter: float = 0.01,
+        num_workers: int = 0,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        super().__init__()
+        for name, value in (("num_points", num_points), ("batch_size", batch_size), ("votes", votes)):
+            if value < 1:
+                raise InputError(f"data.{name} is {value}; give a whole number of at least 1")
+        if num_workers < 0:
+            raise InputError(f"data.num_workers is {num_workers}; give 0 or more")
+        if not test_rotations or len(set(test_rotations)) != len(test_rotations):
+            raise InputError(f"data.test_rotations is {list(test_rotations)}; name each of z, SO3, none at most once")
+        if validation == "split" and not 0.0 < validation_fraction < 1.0:
+            raise InputError(f"data.validation_fraction is {validation_fraction}; give a number between 0 and 1")
+        self.source = source
+        self.num_points = num_points
+        self.batch_size = batch_size
+        self.test_rotations = tuple(test_rotations)
+        self.votes = votes
+        self.validation = validation
+        self.validation_fraction = validation_fraction
+        self.up_axis = up_axis
+        self.num_workers = num_workers
+        self.seed = seed
+        self.progress = progress
+        self.train_rotation = train_rotation
+        self.augmentation = Augmentation(
+            scale=scale,
+            translation=translation,
+            jitter_std=jitter,
+            jitter_clip=5.0 * jitter,
+            rotation=train_rotation,
+        )
+        self.views = tuple(View(rotation, vote) for rotation in self.test_rotations for vote in range(votes))
+        self._clouds: dict[str, PointClouds] = {}
+        self._parts: tuple[PointClouds, PointClouds] | None = None
+
+    def clouds(self, split: Literal["train", "test"]) -> PointClouds:
+        """Return the shapes of a split, read at first use."""
+        if split not in self._clouds:
+            self._clouds[split] = load(
+                self.source, split, num_points=self.num_points, up_axis=self.up_axis, progress=self.progress
+            )
+        return self._clouds[split]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their labels."""
+        return tuple((self._clouds.get("test") or self.clouds("train")).class_names)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def description(self) -> dict[str, Any]:
+        """Say what is trained on and what drives the schedule, as plain values for checkpoints and results."""
+        return {
+            "source": self.source,
+            "train_rotation": self.train_rotation,
+            "validation": PROTOCOLS[self.validation],
+            "seed": self.seed,
+        }
+
+    @property
+    def test_clouds(self) -> PointClouds:
+        """Shapes of the test split."""
+        return self.clouds("test")
+
+    def _split(self) -> tuple[PointClouds, PointClouds]:
+        if self._parts is None:
+            whole = self.clouds("train")
+            if self.validation == "test":
+                self._parts = whole, self.test_clouds
+            else:
+                train, held_out = stratified_split(whole.labels, self.validation_fraction, self.seed)
+                self._parts = whole.subset(train), whole.subset(held_out)
+        return self._parts
+
+    @property
+    def train_clouds(self) -> PointClouds:
+        """Shapes that are trained on."""
+        return self._split()[0]
+
+    @property
+    def validation_clouds(self) -> PointClouds:
+        """Shapes that drive the schedule and the choice of the best checkpoint."""
+        return self._split()[1]
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs; the test split is not touched by training (unless it validates)."""
+        if stage == "test":
+            clouds = self.test_clouds
+            if len(clouds) == 0:
+                raise InputError(f"{self.source}: the test split is empty")
+            return
+        train, held_out = self._split()
+        world = self._world()[1]
+        if stage == "fit" and len(train) < self.batch_size * world:
+            raise InputError(
+                f"{self.source}: {len(train)} training shapes do not fill one batch of {self.batch_size} in each of "
+                f"{world} process(es); lower data.batch_size"
+            )
+        if len(held_out) == 0:
+            raise InputError(f"{self.source}: no shapes are left to validate on; raise data.validation_fraction")
+
+    def _world(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _epoch(self) -> int:
+        return 0 if self.trainer is None else self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+
+    def _loader(self, dataset: CloudDataset, train: bool) -> DataLoader[dict[str, torch.Tensor]]:
+        rank, world = self._world()
+        order = EpochSampler(len(dataset), seed=self.seed, shuffle=train, rank=rank, world=world)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=CurrentEpochSampler(order, self._epoch) if train else order,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            drop_last=train,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=train and self.num_workers > 0,
+        )
+
+    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        """Return augmented training batches in a new order each epoch; the last incomplete batch is dropped."""
+        return self._loader(CloudDataset(self.train_clouds, self.augmentation, self.seed), train=True)
+
+    def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        """Return the validation batches, each shape once."""
+        return self._loader(CloudDataset(self.validation_clouds), train=False)
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
+        """Return one loader for each of `views`, each shape once."""
+        return [self._loader(CloudDataset(self.test_clouds), train=False) for _ in self.views]
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Rotate validation and test batches, on the device they are on."""
+        if self.trainer is None or self.trainer.training:
+            return batch
+        view = self.views[dataloader_idx] if self.trainer.testing else View(self.train_rotation, 0)
+        rotation = TestRotation(view.rotation, self.seed)
+        index = np.asarray(batch["index"].cpu())
+        return {**batch, "points": rotation.apply(batch["points"], view.vote, index)}

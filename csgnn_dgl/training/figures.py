@@ -1,0 +1,71 @@
+"""Figures of a run, drawn without a display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from csgnn_dgl.training.evaluation import Score
+
+
+def draw_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
+    """Draw loss, accuracy (where measured) and learning rate over the epochs into a PNG file.
+
+    Parameters
+    ----------
+    history
+        One mapping per epoch from the names that were logged to their values.
+    path
+        File to write.
+    """
+    from matplotlib.figure import Figure
+
+    epochs = [entry["epoch"] + 1 for entry in history]
+    panels = [("loss", "loss"), ("accuracy", "accuracy"), ("learning rate", "learning_rate")]
+    panels = [
+        panel for panel in panels if any(_values(history, panel[1], stage) for stage in (None, "train", "validation"))
+    ]
+    figure = Figure(figsize=(4.0 * len(panels), 3.2), layout="constrained")
+    for axes, (title, key) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for stage in (None, "train", "validation"):
+            values = _values(history, key, stage)
+            if values:
+                axes.plot(epochs, values, marker=".", label=stage or key)
+        axes.set_xlabel("epoch")
+        axes.set_title(title)
+        if key == "learning_rate":
+            axes.set_yscale("log")
+        else:
+            axes.legend()
+        axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=110)
+
+
+def _values(history: Sequence[Mapping[str, float]], key: str, stage: str | None) -> list[float]:
+    name = key if stage is None else f"{stage}/{key}"
+    if not any(name in entry for entry in history):
+        return []
+    return [entry.get(name, float("nan")) for entry in history]
+
+
+def draw_confusion(scores: Sequence[Score], class_names: Sequence[str], path: Path) -> None:
+    """Draw the confusion matrix of each score, rows (true classes) summing to 1, into a PNG file."""
+    from matplotlib.figure import Figure
+
+    side = max(4.0, 0.22 * len(class_names) + 2.0)
+    figure = Figure(figsize=(side * len(scores), side), layout="constrained")
+    for axes, result in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
+        counts = np.asarray(result.confusion, dtype=float)
+        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+        image = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
+        ticks = range(len(class_names))
+        axes.set_xticks(ticks, class_names, rotation=90, fontsize=7)
+        axes.set_yticks(ticks, class_names, fontsize=7)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        votes = f", {result.votes} votes" if result.votes > 1 else ""
+        axes.set_title(f"{result.rotation}{votes}: {100 * result.accuracy:.1f} % of {result.num_shapes}", fontsize=10)
+    figure.colorbar(image, ax=axes, shrink=0.7)
+    figure.savefig(path, dpi=110)

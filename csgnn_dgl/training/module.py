@@ -1,0 +1,285 @@
+"""Lightning modules: what both experiments share in training, and the classifier."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+import lightning.pytorch as L
+import numpy as np
+import torch
+from torch import nn
+from torchmetrics import MeanMetric
+from torchmetrics.classification import MulticlassAccuracy
+
+from csgnn_dgl.models import CSGNN
+from csgnn_dgl.training.checkpoints import FORMAT, check_fits, plain
+from csgnn_dgl.training.evaluation import Score, score_views
+from csgnn_dgl.training.schedules import SCHEDULES, Plateau, cosine, one_cycle
+
+Schedule = Literal["plateau", "one_cycle", "cosine", "constant"]
+
+
+def batch_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
+    """Seed of everything random in one training step, such as dropout, from where the step stands in the run."""
+    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Throughput:
+    """Samples per second between two moments, as a running count."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to count anew."""
+        self.samples = 0
+        self.start = time.perf_counter()
+
+    def add(self, samples: int) -> float:
+        """Count `samples` more and return the samples per second since `restart`."""
+        self.samples += samples
+        return self.samples / max(time.perf_counter() - self.start, 1e-9)
+
+
+class TrainingModule(L.LightningModule):
+    """Optimiser, schedule and reproducibility that every experiment shares.
+
+    Adam with the learning rate of the chosen schedule. Each training step reseeds torch's global generator from
+    (seed, epoch, batch, rank), so that the same seed gives the same bits again and a resumed run ends exactly where
+    an uninterrupted one does. A subclass logs ``validation/loss`` once per epoch.
+
+    Parameters
+    ----------
+    network
+        The network to train. Its plain-valued ``config`` goes into every checkpoint.
+    learning_rate
+        Adam's learning rate: the first one for "plateau" and "cosine", the largest for "one_cycle".
+    weight_decay
+        Adam's L2 penalty.
+    schedule
+        "plateau": multiply the rate by `factor` when the validation loss has not fallen by the relative `threshold` for
+        more than `patience` epochs, and stop once it is below `minimum_rate`. "one_cycle" and "cosine": see
+        `csgnn_dgl.training.schedules`. "constant": leave the rate alone.
+    patience, factor, threshold, minimum_rate
+        The plateau rule.
+    seed
+        Seed of dropout and of whatever else is random within a training step.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        learning_rate: float = 2.2e-4,
+        weight_decay: float = 2.7e-7,
+        schedule: Schedule = "plateau",
+        patience: int = 4,
+        factor: float = 0.1,
+        threshold: float = 1e-3,
+        minimum_rate: float = 1e-5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule is {schedule!r}; choose one of {', '.join(SCHEDULES)}")
+        self.network = network
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.minimum_rate = minimum_rate
+        self.seed = seed
+        self.plateau = Plateau(learning_rate, factor, patience, threshold)
+        self.throughput = Throughput()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam; the rate is set by this module itself (see `on_train_batch_start`)."""
+        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+
+    def checkpoint_description(self) -> dict[str, Any]:
+        """Return what a reader needs to rebuild the network, as plain values; goes to ``checkpoint["csgnn"]``."""
+        return {"config": plain(getattr(self.network, "config", {})), "format": FORMAT}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the description of the network and the state of the schedule, in plain types only."""
+        checkpoint["csgnn"] = self.checkpoint_description()
+        checkpoint["plateau"] = self.plateau.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Make sure that the checkpoint fits this network and these classes; take the state of the schedule back."""
+        own = self.checkpoint_description()
+        path = self.trainer.ckpt_path or "the checkpoint"
+        check_fits(path, checkpoint, own["config"], own.get("class_names"))
+        if "plateau" in checkpoint:
+            self.plateau.load_state_dict(checkpoint["plateau"])
+
+    def set_rate(self) -> float:
+        """Set the optimiser's learning rate for the step to come and return it."""
+        optimizer = self.trainer.optimizers[0]
+        rate = self.learning_rate
+        if self.schedule == "plateau":
+            rate = self.plateau.rate
+        elif self.schedule in ("one_cycle", "cosine"):
+            step, total = self.trainer.global_step, int(self.trainer.estimated_stepping_batches)
+            if self.schedule == "cosine":
+                rate = cosine(step, total, self.learning_rate)
+            else:
+                rate, momentum = one_cycle(step, total, self.learning_rate)
+                for group in optimizer.param_groups:
+                    group["betas"] = (momentum, group["betas"][1])
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+    def on_train_start(self) -> None:
+        """Do not train on when the plateau rule had already ended the resumed run."""
+        if self._rate_is_spent():
+            self.trainer.should_stop = True
+
+    def on_train_epoch_start(self) -> None:
+        """Begin to measure the throughput of the epoch."""
+        self.throughput.restart()
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seed torch's generators from (seed, epoch, batch, rank) and set the learning rate."""
+        torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        self.log("learning_rate", self.set_rate(), on_step=True, on_epoch=False)
+
+    def count_samples(self, stage: str, samples: int) -> None:
+        """Log the samples per second of this epoch so far (over all processes), as ``<stage>/samples_per_second``."""
+        rate = self.throughput.add(samples) * self.trainer.world_size
+        self.log(f"{stage}/samples_per_second", rate, on_step=stage == "train", on_epoch=False, batch_size=samples)
+
+    def on_train_epoch_end(self) -> None:
+        """Follow the plateau rule with this epoch's validation loss; stop once the rate is spent."""
+        if self.schedule == "plateau" and "validation/loss" in self.trainer.callback_metrics:
+            self.plateau.update(float(self.trainer.callback_metrics["validation/loss"]))
+            if self._rate_is_spent():
+                self.trainer.should_stop = True
+
+    def _rate_is_spent(self) -> bool:
+        return self.schedule == "plateau" and self.plateau.rate < self.minimum_rate
+
+
+class StageMeasures(nn.Module):
+    """What is measured over the shapes of one epoch: mean loss, accuracy, and its mean over the classes."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.accuracy = MulticlassAccuracy(num_classes, average="micro")
+        self.class_accuracy = MulticlassAccuracy(num_classes, average="macro")
+
+
+class ClassificationModule(TrainingModule):
+    """Train and test a classifier of point clouds with the cross-entropy loss.
+
+    Logs loss, accuracy (over all shapes), the mean over classes of the accuracy, learning rate and samples per second,
+    for training and validation. After testing, `scores` holds the results for every test rotation with and without
+    voting.
+
+    Parameters
+    ----------
+    network
+        Classifier that maps points (B, N, 3) to logits (B, num_classes).
+    learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
+        See `TrainingModule`.
+    """
+
+    def __init__(
+        self,
+        network: CSGNN,
+        learning_rate: float = 2.2e-4,
+        weight_decay: float = 2.7e-7,
+        schedule: Schedule = "plateau",
+        patience: int = 4,
+        factor: float = 0.1,
+        threshold: float = 1e-3,
+        minimum_rate: float = 1e-5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            network, learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
+        )
+        self.num_classes = int(network.config["num_classes"])
+        self.class_names: tuple[str, ...] = ()
+        self.scores: list[Score] = []
+        self.loss = nn.CrossEntropyLoss()
+        self.train_measures = StageMeasures(self.num_classes)
+        self.validation_measures = StageMeasures(self.num_classes)
+
+    def setup(self, stage: str) -> None:
+        """Take the class names from the data."""
+        self.class_names = tuple(self.trainer.datamodule.class_names)  # type: ignore[attr-defined]
+
+    def checkpoint_description(self) -> dict[str, Any]:
+        """Return the network's config, the class names, how it is trained, and the format number, as plain values."""
+        description = {**super().checkpoint_description(), "class_names": list(self.class_names)}
+        if self._trainer is not None:
+            description["training"] = plain(self.trainer.datamodule.description())  # type: ignore[attr-defined]
+        return description
+
+    def forward(self, points: torch.Tensor) -> torch.Tensor:
+        """Logits (B, num_classes) of points (B, N, 3)."""
+        return self.network(points)
+
+    def _step(self, stage: str, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        labels = batch["labels"]
+        logits = self.network(batch["points"])
+        loss = self.loss(logits.float(), labels)
+        size = len(labels)
+        measures = self.train_measures if stage == "train" else self.validation_measures
+        with torch.no_grad():
+            measures.loss.update(loss.detach(), weight=size)
+            measures.accuracy.update(logits.detach(), labels)
+            measures.class_accuracy.update(logits.detach(), labels)
+        for name in ("loss", "accuracy", "class_accuracy"):
+            self.log(f"{stage}/{name}", getattr(measures, name), on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        """Cross-entropy of one batch with keys points (B, N, 3), labels (B,) and index (B,)."""
+        loss = self._step("train", batch)
+        self.log("train/step_loss", loss.detach(), on_step=True, on_epoch=False, prog_bar=True)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+        """Log the throughput."""
+        self.count_samples("train", len(batch["labels"]))
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to measure the throughput of validation."""
+        self.validation_throughput = Throughput()
+
+    def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
+        """Add one batch to the validation loss and accuracies."""
+        self._step("validation", batch)
+        rate = self.validation_throughput.add(len(batch["labels"])) * self.trainer.world_size
+        self.log("validation/samples_per_second", rate, on_step=False, on_epoch=True, reduce_fx="max")
+
+    def on_test_start(self) -> None:
+        """Make room for the class probabilities of every view (rotation and vote) of every shape."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        shape = (len(data.views), len(data.test_clouds), self.num_classes)
+        self.probabilities = torch.zeros(shape, device=self.device)
+        self.seen = torch.zeros(shape[:2], device=self.device)
+
+    def test_step(self, batch: dict[str, torch.Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Store the class probabilities of one batch of the view `dataloader_idx`."""
+        probabilities = self.network(batch["points"]).float().softmax(dim=1)
+        self.probabilities[dataloader_idx].index_copy_(0, batch["index"], probabilities)
+        self.seen[dataloader_idx].index_fill_(0, batch["index"], 1.0)
+
+    def on_test_epoch_end(self) -> None:
+        """Gather the probabilities of all processes and score them."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        probabilities = self.trainer.strategy.reduce(self.probabilities, reduce_op="sum").cpu()
+        seen = self.trainer.strategy.reduce(self.seen, reduce_op="sum").cpu()
+        probabilities = probabilities / seen.clamp(min=1.0)[..., None]
+        tested = (seen > 0).all(dim=0)
+        rotations, votes = tuple(data.test_rotations), data.votes
+        views = probabilities[:, tested].reshape(len(rotations), votes, -1, self.num_classes)
+        labels = torch.as_tensor(data.test_clouds.labels)[tested]
+        self.scores = score_views(views, labels, rotations, votes)
+        for result in self.scores:
+            name = f"test/{result.rotation}" + (f"_votes{result.votes}" if result.votes > 1 else "")
+            self.log(f"{name}/accuracy", result.accuracy, rank_zero_only=True)

@@ -1,0 +1,81 @@
+"""Test results as a table, as JSON and as a figure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from csgnn_dgl.files import atomic_write
+from csgnn_dgl.training.checkpoints import FORMAT, plain
+from csgnn_dgl.training.evaluation import Score
+from csgnn_dgl.training.figures import draw_confusion
+
+
+def results_table(scores: Sequence[Score]) -> str:
+    """Return the scores as a Markdown table that also reads well in a terminal."""
+    head = ("test rotation", "votes", "shapes", "accuracy", "95 % interval", "class mean")
+    rows = [
+        (
+            result.rotation,
+            str(result.votes) if result.votes > 1 else "none",
+            str(result.num_shapes),
+            f"{100 * result.accuracy:.1f} %",
+            f"{100 * result.interval[0]:.1f} to {100 * result.interval[1]:.1f} %",
+            f"{100 * result.class_mean_accuracy:.1f} %",
+        )
+        for result in scores
+    ]
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in (head, *rows)
+    ]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def write_results(folder: Path, scores: Sequence[Score], class_names: Sequence[str], facts: Mapping[str, Any]) -> Path:
+    """Write ``results.json``, ``results.md`` and ``confusion.png`` into a folder.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if missing.
+    scores
+        What `csgnn_dgl.training.evaluation.score_views` returned.
+    class_names
+        Names of the classes in the order of their labels.
+    facts
+        How the results came about (checkpoint, data source, validation protocol, seeds, ...): plain values, which are
+        listed under the table and stored under ``"facts"``.
+
+    Returns
+    -------
+    Path
+        The JSON file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(folder / "confusion.png") as file:
+        draw_confusion(scores, class_names, file)
+    lines = ["# Test results", "", results_table(scores), ""]
+    lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in plain(facts).items()]
+    lines += [
+        "",
+        "Accuracy is the share of all shapes, class mean the mean over the classes of the share of their shapes.",
+    ]
+    lines += ["Votes: mean of the softmax outputs over that many rotated copies of each shape."]
+    lines += ["", "![Confusion matrices](confusion.png)", ""]
+    with atomic_write(folder / "results.md") as file:
+        file.write_text("\n".join(lines), encoding="utf-8")
+    document = {
+        "format": FORMAT,
+        "facts": plain(facts),
+        "class_names": list(class_names),
+        "results": [result.as_dict() for result in scores],
+    }
+    target = folder / "results.json"
+    with atomic_write(target) as file:
+        file.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return target

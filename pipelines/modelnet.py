@@ -1,0 +1,139 @@
+"""Train and test the classifier of point clouds.
+
+Without arguments it trains a small model on the built-in shapes under random rotations, tests it and prints a table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import csgnn_dgl
+from csgnn_dgl.allocator import keep_large_blocks
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.training import ClassificationModule, ModelNetData, read_checkpoint, write_results
+from csgnn_dgl.training.reports import results_table
+from pipelines.cli import RunCLI, prepare
+from pipelines.terminal import guarded, quieten, say
+
+NETWORK = "csgnn_dgl.models.CSGNN"
+RUNS = "runs/modelnet"
+DESCRIPTION = (
+    "Train and test the classifier of point clouds. Without arguments: train a small model on the built-in shapes "
+    "under random rotations, test it and print a table, within five minutes on two CPU cores."
+)
+DEFAULT = ("fit", "--config", "configs/modelnet/quick.yaml", "--name", "quick")
+EPOCH_LINE = {
+    "train/loss": "loss {:.3f}",
+    "validation/loss": "validation loss {:.3f}",
+    "validation/accuracy": "validation accuracy {:.3f}",
+    "learning_rate": "rate {:.1e}",
+    "train/samples_per_second": "{:.0f} shapes/s",
+}
+
+
+class ModelNetCLI(RunCLI):
+    """The command line of the classification experiment."""
+
+    def after_fit(self) -> None:
+        """Test the best checkpoint, or say how to."""
+        assert self.run_folder is not None
+        best = self.run_folder.best_checkpoint
+        if not best.is_file():
+            raise InputError(
+                "the training ended before its first epoch was over and no model was kept; raise its limits"
+            )
+        if not self.options.test_at_end:
+            say(f"test it with: {self.parser.prog} test --ckpt_path {best}")
+            return
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
+        self.report(best, self.run_folder.path)
+
+    def after_validate(self) -> None:
+        """Print what was measured."""
+        for key, value in sorted(self.trainer.callback_metrics.items()):
+            say(f"{key}: {float(value):.4f}")
+
+    def after_test(self) -> None:
+        """Print and keep the results."""
+        checkpoint = Path(self.options.ckpt_path)
+        folder = Path(self.options.output) if self.options.output else free_folder(checkpoint)
+        self.report(checkpoint, folder)
+
+    def report(self, checkpoint: Path, folder: Path) -> None:
+        """Print the table of results and write it to a folder."""
+        if not self.trainer.is_global_zero:
+            return
+        facts = test_facts(checkpoint, self.datamodule)
+        write_results(folder, self.model.scores, self.model.class_names, facts)
+        say(f"\n{results_table(self.model.scores)}\n")
+        say(f"validated on {facts['validation']}; results in {folder}")
+
+
+def test_facts(checkpoint: Path, data: ModelNetData) -> dict[str, Any]:
+    """Say how a test came about."""
+    stored = read_checkpoint(checkpoint)
+    return {
+        "checkpoint": str(checkpoint),
+        "epochs_trained": int(stored["epoch"]) + 1,
+        **{
+            f"trained_{key}" if key == "source" else key: value
+            for key, value in stored["csgnn"].get("training", {}).items()
+        },
+        "test_source": data.source,
+        "num_points": data.num_points,
+        "test_seed": data.seed,
+        "network": stored["csgnn"]["config"],
+        "version": csgnn_dgl.__version__,
+    }
+
+
+def free_folder(checkpoint: Path) -> Path:
+    """Return the run folder of a checkpoint, or a numbered folder in it where results exist already."""
+    home = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    folder, number = home, 1
+    while (folder / "results.json").exists():
+        number += 1
+        folder = home / f"test-{number}"
+    return folder
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse the command line and carry it out."""
+    complete = prepare(arguments, default=DEFAULT, network=NETWORK, runs=RUNS)
+    ModelNetCLI(
+        ClassificationModule,
+        ModelNetData,
+        defaults={"model.network": {"class_path": NETWORK}, "data.progress": sys.stderr.isatty()},
+        runs=RUNS,
+        name=default_name(complete),
+        description=DESCRIPTION,
+        links=[("data.num_points", "model.network.init_args.num_points")],
+        instantiated_links=[("data.num_classes", "model.network.init_args.num_classes")],
+        epoch_line=EPOCH_LINE,
+        arguments=complete,
+    )
+    return 0
+
+
+def default_name(arguments: Sequence[str]) -> str:
+    """Name a run after its config file."""
+    words = list(arguments)
+    for option in ("--config", "-c"):
+        if option in words[:-1]:
+            return Path(words[words.index(option) + 1]).stem
+    return "run"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program and return its exit code."""
+    keep_large_blocks()
+    quieten()
+    keep_large_blocks()
+    return guarded(lambda: run(sys.argv[1:] if arguments is None else arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+import configs
+from csgnn_dgl.models import CSGNN
+from pipelines import modelnet
+from pipelines.cli import prepare
+from pipelines.modelnet import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_fit_tells_how_to_test_and_test_gives_the_table(trained, tiny_config, work, capsys):
+    run = shutil.copytree(trained, work / "runs" / "one")
+    assert main(["test", "--ckpt_path", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("| 15 ") == 4
+    content = json.loads((run / "results.json").read_text())
+    assert [(r["rotation"], r["votes"], r["num_shapes"]) for r in content["results"]] == [
+        ("z", 1, 15),
+        ("z", 2, 15),
+        ("SO3", 1, 15),
+        ("SO3", 2, 15),
+    ]
+    assert content["facts"]["validation"].startswith("a stratified part")
+    assert content["facts"]["network"] == CSGNN.from_checkpoint(run / "checkpoints" / "best.ckpt").config
+    assert f"results in {run}" in shown
+    # results that exist are not written over
+    before = (run / "results.json").read_bytes()
+    assert main(["test", "--ckpt_path", str(run / "checkpoints" / "last.ckpt")]) == 0
+    assert (run / "results.json").read_bytes() == before
+    assert (run / "test-2" / "results.json").is_file()
+
+
+def test_a_checkpoint_by_itself_can_be_tested(trained, tiny_config, work):
+    file = shutil.copy(trained / "checkpoints" / "best.ckpt", work / "model.ckpt")
+    source = yaml.safe_load(tiny_config.read_text())["data"]["source"]
+    assert main(["test", "--ckpt_path", str(file), "--data.source", source, "--output", "out"]) == 0
+    content = json.loads((work / "out" / "results.json").read_text())
+    assert [r["rotation"] for r in content["results"]] == ["z", "SO3"]
+    assert main(["test", f"--ckpt_path={file}", "--data.source", source, "--data.test_rotations", "[none]"]) == 0
+    content = json.loads((work / "results.json").read_text())
+    assert [r["rotation"] for r in content["results"]] == ["none"]
+
+
+def test_validate_prints_loss_and_accuracy(trained, work, capsys):
+    assert main(["validate", "--ckpt_path", str(trained)]) == 0
+    shown = capsys.readouterr().out
+    history = json.loads((trained / "history.json").read_text())
+    best = max(history, key=lambda entry: (entry["validation/accuracy"], -entry["validation/loss"]))
+    assert f"validation/accuracy: {best['validation/accuracy']:.4f}" in shown
+    assert f"validation/loss: {best['validation/loss']:.4f}" in shown
+
+
+def test_resuming_takes_one_flag_and_ends_like_an_uninterrupted_run(trained, tiny_config, work):
+    options = ["--config", str(tiny_config), "--model.schedule", "constant", "--trainer.max_epochs", "3"]
+    assert main(["fit", *options, "--name", "whole"]) == 0
+    assert main(["fit", *options, "--name", "part", "--trainer.max_steps", "5"]) == 0
+    # killed in the middle of the second epoch
+    runs = work / "runs" / "modelnet"
+    config = yaml.safe_load((runs / "part" / "config.yaml").read_text())
+    config["trainer"]["max_steps"] = -1
+    (runs / "part" / "config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["fit", "--resume", str(runs / "part")]) == 0
+    states = [torch.load(runs / name / "checkpoints" / "last.ckpt", weights_only=True) for name in ("whole", "part")]
+    assert states[0]["epoch"] == states[1]["epoch"] == 2
+    assert all(torch.equal(value, states[1]["state_dict"][name]) for name, value in states[0]["state_dict"].items())
+    assert sorted(path.name for path in runs.iterdir()) == ["part", "whole"]
+    # the latest run, without its name, for one more epoch
+    assert main(["--resume", "--trainer.max_epochs", "4"]) == 0
+    assert torch.load(runs / "part" / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 3
+
+
+def test_a_new_run_takes_the_next_free_name(trained, tiny_config, capsys):
+    options = [
+        "fit",
+        "--config",
+        str(tiny_config),
+        "--runs",
+        str(trained.parent),
+        "--name",
+        "one",
+        "--trainer.max_epochs",
+        "1",
+    ]
+    assert main([*options, "--test_at_end", "true", "--data.validation", "test"]) == 0
+    shown = capsys.readouterr().out
+    second = trained.with_name("one-2")
+    assert f"run folder: {second}" in shown
+    assert "authors' protocol" in shown
+    assert "authors' protocol" in json.loads((second / "results.json").read_text())["facts"]["validation"]
+
+
+def test_no_arguments_mean_the_quick_training():
+    words = prepare([], default=modelnet.DEFAULT, network=modelnet.NETWORK, runs="runs")
+    assert words == ["fit", "--config", str(configs.find("configs/modelnet/quick.yaml")), "--name", "quick"]
+    words = prepare(["--data.votes", "2"], default=modelnet.DEFAULT, network=modelnet.NETWORK, runs="runs")
+    assert words[3:] == ["--name", "quick", "--data.votes", "2"]
+    assert yaml.safe_load(configs.find("modelnet/quick.yaml").read_text())["test_at_end"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "spheres", "rate", "decay", "dropout", "rotation"),
+    [("csgnn_so3", 20, 2.2e-4, 2.7e-7, 0.14, "SO3"), ("csgnn_z", 15, 3.9e-4, 3.2e-7, 0.19, "z")],
+)
+def test_published_configs_are_those_of_the_paper(capsys, name, spheres, rate, decay, dropout, rotation):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", f"configs/modelnet/{name}.yaml", "--print_config"])
+    assert not end.value.code
+    content = yaml.safe_load(capsys.readouterr().out)
+    network = content["model"]["network"]["init_args"]
+    expected = {
+        "level": 4,
+        "num_spheres": spheres,
+        "channels": 8,
+        "base_width": 4,
+        "threshold": 0.01,
+        "dropout": dropout,
+    }
+    assert {key: network[key] for key in expected} == expected
+    model = content["model"]
+    assert (model["learning_rate"], model["weight_decay"], model["schedule"]) == (rate, decay, "plateau")
+    assert (model["patience"], model["factor"], model["threshold"], model["minimum_rate"]) == (4, 0.1, 1e-3, 1e-5)
+    data = content["data"]
+    assert (data["batch_size"], data["num_points"], data["train_rotation"], data["votes"]) == (32, 1024, rotation, 5)
+    assert (data["scale"], data["translation"], data["jitter"]) == ([0.8, 1.2], 0.1, 0.01)
+    assert data["validation"] == "split"
+    assert content["trainer"]["max_epochs"] == 60
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (configs.FOLDER / "modelnet").glob("*.yaml")))
+def test_every_config_parses(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", f"modelnet/{name}", "--print_config"])
+    assert not end.value.code
+
+
+@pytest.fixture
+def failing(work, capsys):
+    """Run the program, and return the one line that it ended with after making nothing."""
+
+    def run(*arguments):
+        before = sorted(work.rglob("*"))
+        assert main(list(arguments)) == 2
+        assert sorted(work.rglob("*")) == before
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: ")
+        assert shown.err.count("\n") == 1
+        return shown.err
+
+    return run
+
+
+def test_unknown_keys_name_the_key_and_the_file(failing, work, tiny_config):
+    file = work / "mine.yaml"
+    file.write_text("model: {learning_rates: 3}\n")
+    assert "learning_rates" in (message := failing("fit", "--config", "mine.yaml")) and "mine.yaml" in message
+    network = {"class_path": "csgnn_dgl.models.CSGNN", "init_args": {"levle": 1}}
+    file.write_text(yaml.safe_dump({"model": {"network": network}}))
+    assert "levle" in (message := failing("fit", "--config=mine.yaml")) and "mine.yaml" in message
+    assert "--data.sauce" in failing("fit", "--config", str(tiny_config), "--data.sauce", "x")
+
+
+def test_values_of_the_wrong_kind_are_refused(failing, tiny_config):
+    config = ["fit", "--config", str(tiny_config)]
+    assert "model.learning_rate" in failing(*config, "--model.learning_rate", "fast")
+    assert "level" in failing(*config, "--model.network.level", "9")
+    assert "data.votes is 0" in failing(*config, "--data.votes", "0")
+    assert "data.train_rotation" in failing(*config, "--data.train_rotation", "y")
+
+
+def test_missing_files_are_named(failing, work, tiny_config):
+    assert "nope.yaml" in (message := failing("fit", "--config", "nope.yaml")) and "modelnet/quick.yaml" in message
+    assert "nowhere" in failing("fit", "--config", str(tiny_config), "--data.source", "nowhere")
+    assert "gone.ckpt" in failing("test", "--ckpt_path", "gone.ckpt")
+    assert "gone cannot be resumed" in failing("fit", "--resume", "gone")
+    assert "no run to resume" in failing("fit", "--resume")
+    assert "ckpt_path" in failing("test")
+    assert "--config needs" in failing("fit", "--config")
+    assert "frobnicate" in failing("frobnicate")
+
+
+def test_broken_config_files_are_refused(failing, work):
+    (work / "broken.yaml").write_text("model: [1,\n")
+    assert "broken.yaml cannot be read as YAML" in failing("fit", "--config", "broken.yaml")
+    (work / "list.yaml").write_text("- 1\n")
+    assert "list.yaml is no config" in failing("fit", "--config", "list.yaml")
+
+
+def test_checkpoints_that_do_not_fit_are_refused(failing, trained, work, tiny_config):
+    file = shutil.copy(trained / "checkpoints" / "best.ckpt", work / "model.ckpt")
+    source = yaml.safe_load(tiny_config.read_text())["data"]["source"]
+    message = failing("test", "--ckpt_path", str(file), "--data.source", source, "--model.network.num_spheres", "3")
+    assert "model.ckpt is a checkpoint of another architecture (num_spheres = 2 in the file and 3 here)" in message
+    assert "another architecture" in failing("fit", "--resume", str(trained), "--model.network.level", "1")
+    assert "leave --config out" in failing("fit", "--resume", str(trained), "--config", str(tiny_config))
+    other = work / "data"
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            shutil.copytree(Path(source) / "rod" / split, other / name / split)
+    message = failing("test", "--ckpt_path", str(file), "--data.source", str(other))
+    assert (
+        "model.ckpt was trained on other classes (3: ball, rod, slab) than those of the data (2: cat, dog)" in message
+    )
+    (work / "cut.ckpt").write_bytes(Path(file).read_bytes()[:1000])
+    assert "cut.ckpt cannot be read as a checkpoint" in failing("test", "--ckpt_path", "cut.ckpt")
+
+
+def test_the_program_as_a_user_starts_it(tiny_config, work):
+    """Ctrl-C keeps the last epoch and says how to go on; errors end with code 2; nothing but our own lines is shown."""
+    command = [sys.executable, "-m", "pipelines.modelnet", "fit", "--config", str(tiny_config)]
+    process = subprocess.Popen(
+        [*command, "--trainer.max_epochs", "5000", "--model.schedule", "constant"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+    )
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("epoch 2/"):
+            process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
+    assert all(line.startswith("epoch ") for line in lines[:-1]), lines
+    assert lines[-1].startswith("stopped; the last whole epoch is kept")
+    assert lines[-1].rstrip().endswith("fit --resume runs/modelnet/tiny")
+    assert (work / "runs" / "modelnet" / "tiny" / "checkpoints" / "last.ckpt").is_file()
+
+
+@pytest.mark.slow
+def test_two_processes_train_together_and_test_every_shape_once(tiny_config, work):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "-m", "pipelines.modelnet"]
+    options = [
+        "fit",
+        "--config",
+        str(tiny_config),
+        "--data.batch_size",
+        "4",
+        "--test_at_end",
+        "true",
+        "--trainer.max_epochs",
+        "1",
+    ]
+    subprocess.run([*command, *options], check=True, env=environment(), capture_output=True, text=True)
+    runs = work / "runs" / "modelnet"
+    assert [path.name for path in runs.iterdir()] == ["tiny"]
+    content = json.loads((runs / "tiny" / "results.json").read_text())
+    assert {r["num_shapes"] for r in content["results"]} == {15}
+    assert sum(map(sum, content["results"][0]["confusion"])) == 15

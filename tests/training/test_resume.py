@@ -1,0 +1,74 @@
+import json
+
+import lightning.pytorch as L
+import pytest
+import torch
+
+
+class Stop(L.Callback):
+    """Kill the training in the given epoch, at the given batch."""
+
+    def __init__(self, epoch, batch):
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+            raise RuntimeError("killed")
+
+
+def assert_same_weights(one, other):
+    states = one.state_dict(), other.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+
+
+@pytest.mark.parametrize(("schedule", "workers"), [("plateau", 1), ("one_cycle", 0)])
+def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, schedule, workers):
+    options = {"schedule": schedule, "learning_rate": 1e-2, "patience": 0, "threshold": 0.5, "minimum_rate": 0.0}
+    trainer, straight, data, folder = build("straight", **options)
+    trainer.fit(straight, datamodule=data)
+
+    trainer, killed, data, broken = build("killed", callbacks=[Stop(2, 1)], data={"num_workers": workers}, **options)
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.fit(killed, datamodule=data)
+    trainer, resumed, data, again = build("other", resume=broken.path, data={"num_workers": workers}, seed=5, **options)
+    torch.nn.init.zeros_(next(resumed.parameters()))  # what it starts from must not matter
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(broken.last), weights_only=True)
+
+    assert_same_weights(straight, resumed)
+    assert trainer.global_step == 4 * (len(data.train_clouds) // 8)
+    histories = [json.loads((run.path / "history.json").read_text()) for run in (folder, again)]
+    assert [entry["epoch"] for entry in histories[1]] == [0, 1, 2, 3]
+    for key in ("train/loss", "validation/loss", "validation/accuracy", "learning_rate"):
+        assert [entry[key] for entry in histories[0]] == [entry[key] for entry in histories[1]], key
+
+
+def test_training_can_go_on_beyond_its_planned_end(build):
+    options = {"schedule": "plateau", "learning_rate": 1e-2}
+    trainer, straight, data, _ = build("straight", **options)
+    trainer.fit(straight, datamodule=data)
+    trainer, half, data, run = build("half", max_epochs=2, **options)
+    trainer.fit(half, datamodule=data)
+    trainer, resumed, data, _ = build("half", resume=run.path, **options)
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(run.last), weights_only=True)
+    assert_same_weights(straight, resumed)
+
+
+def test_number_of_workers_changes_nothing(build):
+    models = []
+    for workers in (0, 2):
+        trainer, model, data, _ = build("run", max_epochs=2, data={"num_workers": workers})
+        trainer.fit(model, datamodule=data)
+        models.append(model)
+    assert_same_weights(*models)
+
+
+def test_another_seed_gives_other_weights(build):
+    models = []
+    for seed in (1, 2):
+        trainer, model, data, _ = build("run", max_epochs=1, seed=seed)
+        trainer.fit(model, datamodule=data)
+        models.append(model)
+    pairs = zip(models[0].network.parameters(), models[1].network.parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in pairs)
