@@ -1,0 +1,37 @@
+"""The Markdown pages: what they link to is there. (Their Python examples run in `tox -e docs`.)"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def text_of(page: Path) -> str:
+    """Read a page without its code, in which brackets are no links and `#` is no heading."""
+    return re.sub(r"^```.*?^```|`[^`\n]*`", "code", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def links(page: Path) -> list[str]:
+    """Return the links and pictures of a page that stay within the project."""
+    found = re.findall(r"\]\(<?([^)>\s]+)|\b(?:src|href)=\"([^\"]+)\"", text_of(page))
+    return [link for pair in found for link in pair if link and not re.match(r"[a-z]+:", link)]
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the names under which the headings of a page can be linked to, as code hosts make them."""
+    headings = re.findall(r"^#+ +(.+?) *$", page.read_text("utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None:
+    for link in links(page):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{page.name} links to {link}, which is not there"
+        assert target.is_relative_to(ROOT), f"{page.name} links to {link}, outside of the project"
+        if anchor:
+            assert anchor in anchors(target), f"{page.name} links to {link}, which has no such heading"

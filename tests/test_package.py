@@ -1,0 +1,72 @@
+"""The package as an installed thing: its public names, its version, and what travels in the wheel."""
+
+import configparser
+import importlib
+import shutil
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+import csgnn_dgl
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("name", csgnn_dgl.__all__)
+def test_every_public_name_resolves_to_the_object_of_its_own_module(name: str) -> None:
+    value = getattr(csgnn_dgl, name)
+    if name != "__version__":
+        module = importlib.import_module(f"csgnn_dgl.{csgnn_dgl._MODULE_OF[name]}")
+        assert value is getattr(module, name)
+        assert value.__doc__
+
+
+def test_the_public_names_are_listed_once_and_shown_by_dir() -> None:
+    assert set(csgnn_dgl.__all__) == {*csgnn_dgl._MODULE_OF, "__version__"}
+    assert len(set(csgnn_dgl.__all__)) == len(csgnn_dgl.__all__)
+    assert set(csgnn_dgl.__all__) <= set(dir(csgnn_dgl))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'csgnn_dgl' has no attribute 'no_such_name'"):
+        csgnn_dgl.no_such_name  # noqa: B018
+
+
+def test_the_version_agrees_with_setup_cfg_and_with_what_is_installed() -> None:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    assert config["metadata"]["name"] == "csgnn_dgl"
+    assert config["metadata"]["version"] == "attr: csgnn_dgl.__version__"
+    try:
+        assert version("csgnn_dgl") == csgnn_dgl.__version__
+    except PackageNotFoundError:
+        pytest.skip("runs from the source folder, not installed")
+
+
+def test_the_wheel_carries_the_code_and_every_config(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
+    for name in ("csgnn_dgl", "pipelines", "configs"):
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path)]
+    done = subprocess.run([*build, str(source)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+
+    (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.name == f"csgnn_dgl-{csgnn_dgl.__version__}-py3-none-any.whl"
+    packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    wanted = {
+        path.relative_to(ROOT).as_posix()
+        for folder in ("csgnn_dgl", "pipelines", "configs")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".yaml"}
+    }
+    assert any(name.startswith("configs/") and name.endswith(".yaml") for name in wanted)
+    assert packed == wanted | {"csgnn_dgl/py.typed"}
