@@ -18,7 +18,13 @@ if TYPE_CHECKING:
         random_rotations,
         vertex_permutations,
     )
-    from csgnn_dgl.graphs import ConcentricGrid, concentric_heterograph, pooling_graph
+    from csgnn_dgl.graphs import (
+        ConcentricGrid,
+        concentric_heterograph,
+        draw_features,
+        draw_heterograph,
+        pooling_graph,
+    )
     from csgnn_dgl.mapping import PrismMapping, ShellMapping
     from csgnn_dgl.models import CSGNN
     from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SpherePool
@@ -40,6 +46,8 @@ __all__ = [
     "__version__",
     "assert_equivariant",
     "concentric_heterograph",
+    "draw_features",
+    "draw_heterograph",
     "icosahedral_rotations",
     "icosphere",
     "pooling_graph",
@@ -56,6 +64,8 @@ _MODULE_OF = {
     "vertex_permutations": "geometry",
     "ConcentricGrid": "graphs",
     "concentric_heterograph": "graphs",
+    "draw_features": "graphs",
+    "draw_heterograph": "graphs",
     "pooling_graph": "graphs",
     "ConcentricBlock": "nn",
     "IntraSphereConv": "nn",

@@ -137,11 +137,14 @@ class SO3Error:
         (A,) mean over clouds and axes of ‖f(Rx) - f(x)‖ / ‖f(x)‖.
     changed
         (A,) share of clouds whose largest output changed place.
+    num_clouds
+        Clouds that were turned.
     """
 
     angles: tuple[float, ...]
     relative_error: tuple[float, ...]
     changed: tuple[float, ...]
+    num_clouds: int
 
     def __str__(self) -> str:
         rows = [
@@ -203,7 +206,7 @@ def so3_error(
             changed.append(change / axes_per_angle)
     if was_training and isinstance(model, nn.Module):
         model.train()
-    return SO3Error(tuple(float(angle) for angle in angles), tuple(errors), tuple(changed))
+    return SO3Error(tuple(float(angle) for angle in angles), tuple(errors), tuple(changed), len(points))
 
 
 def _axis_angle(axes: np.ndarray, angle: float) -> np.ndarray:

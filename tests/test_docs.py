@@ -1,11 +1,13 @@
-"""The Markdown pages: what they link to is there. (Their Python examples run in `tox -e docs`.)"""
+"""The docs: links lead somewhere, and notebooks run. (Python examples of the pages run in `tox -e docs`.)"""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -35,3 +37,13 @@ def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None
         assert target.is_relative_to(ROOT), f"{page.name} links to {link}, outside of the project"
         if anchor:
             assert anchor in anchors(target), f"{page.name} links to {link}, which has no such heading"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
+def test_every_notebook_runs(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    namespace: dict[str, object] = {}
+    for cell in json.loads(notebook.read_text("utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), notebook.name, "exec"), namespace)

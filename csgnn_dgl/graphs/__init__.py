@@ -1,5 +1,6 @@
 """The structure of the concentric grid: DGL graphs to look at and to pass messages on, tables for the fast forms."""
 
+from csgnn_dgl.graphs.drawing import draw_features, draw_heterograph
 from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.graphs.heterograph import concentric_heterograph
 from csgnn_dgl.graphs.levels import ConcentricLevel, PoolingLevel
@@ -13,6 +14,8 @@ __all__ = [
     "PoolingLevel",
     "Relation",
     "concentric_heterograph",
+    "draw_features",
+    "draw_heterograph",
     "from_networkx",
     "pooling_graph",
     "to_networkx",

@@ -130,7 +130,7 @@ def test_an_edited_heterograph_is_taken_as_it_is() -> None:
 
 def test_other_things_are_no_levels() -> None:
     with pytest.raises(TypeError, match="not str; concentric_heterograph"):
-        ConcentricLevel.of("graph")  # type: ignore[arg-type]
+        ConcentricLevel.of("graph")
     with pytest.raises(TypeError, match="fine -pool-> coarse, not a graph with the edge types"):
         PoolingLevel.of(concentric_heterograph(1, 2))
     with pytest.raises(TypeError, match="not a graph with the edge types"):

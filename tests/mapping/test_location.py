@@ -29,8 +29,8 @@ def faces_of(locator: TriangleLocator, points: torch.Tensor) -> tuple[list[set[i
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("level", range(6))
 def test_faces_and_shares(level, dtype, rng):
-    points = np.concatenate([random_points(60, rng), tie_points(level, 10, rng)])
-    points = torch.from_numpy(points[np.linalg.norm(points, axis=1) > 0]).to(dtype)
+    cloud = np.concatenate([random_points(60, rng), tie_points(level, 10, rng)])
+    points = torch.from_numpy(cloud[np.linalg.norm(cloud, axis=1) > 0]).to(dtype)
     faces, share = faces_of(TriangleLocator(level), points)
     exact = points.double().numpy()
     for direction, found in zip(exact / np.linalg.norm(exact, axis=1, keepdims=True), faces, strict=True):

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +45,7 @@ def test_parameter_counts_are_the_published_ones(arguments: dict, parameters: in
 
 
 def test_the_widths_are_those_of_figure_4() -> None:
-    blocks = CSGNN().blocks
+    blocks: Any = CSGNN().blocks
     intra = [[(c.in_channels, c.out_channels) for c in block.intra] for block in blocks]
     radial = [[(c.in_channels, c.out_channels) for c in block.radial] for block in blocks]
     assert intra == [[(8, 32), (32, 32)], [(64, 64)] * 2, [(128, 128)] * 2, [(256, 256)] * 2, [(512, 512)]]
@@ -225,11 +226,12 @@ def test_unusable_checkpoints_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="model.ckpt: not a readable checkpoint"):
         CSGNN.from_checkpoint(path)
-    for broken in (
+    unusable: list[dict] = [
         {"state_dict": {}},
         checkpoint_of(small(), csgnn={"config": {**SMALL, "level": 1}}),
         checkpoint_of(small(), csgnn={"config": {"depth": 3}}),
-    ):
+    ]
+    for broken in unusable:
         torch.save(broken, path)
         with pytest.raises(InputError, match="model.ckpt: not the checkpoint of a CSGNN classifier"):
             CSGNN.from_checkpoint(path)

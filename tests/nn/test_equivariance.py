@@ -1,5 +1,7 @@
 """Every layer commutes with all 60 icosahedral rotations, in both forms and both precisions."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -29,7 +31,7 @@ def test_layers_of_one_level(name: str, form: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("form", ["reference", "fast"])
 @pytest.mark.parametrize("reduction", ["max", "mean", "sum"])
-def test_pooling(reduction: str, form: str, dtype: torch.dtype) -> None:
+def test_pooling(reduction: Any, form: Any, dtype: torch.dtype) -> None:
     pool = SpherePool(reduction, form)
     features = torch.randn(3, 162, 2, 4, dtype=dtype)
     assert_equivariant(lambda h: pool(GRID.steps[2], h), features, outputs_are="grid")

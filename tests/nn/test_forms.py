@@ -1,6 +1,7 @@
 """Every layer's reference and fast form against each other and against an independent dense computation."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -22,13 +23,13 @@ def adjacency(level: int, dtype: torch.dtype) -> Tensor:
     return matrix
 
 
-def results(module: nn.Module, call: Callable[[Tensor], Tensor], features: Tensor, seed: Tensor) -> list[Tensor]:
+def results(module: nn.Module, call: Callable[[Tensor], Tensor], features: Tensor, seed: Tensor) -> list[Any]:
     """Output, input gradient and all weight gradients for one cotangent."""
     features = features.clone().requires_grad_()
-    module.zero_grad()
+    module.zero_grad(set_to_none=True)
     output = call(features)
     output.backward(seed)
-    return [output.detach(), features.grad, *(p.grad.clone() for p in module.parameters())]
+    return [output.detach(), features.grad, *(p.grad for p in module.parameters())]
 
 
 def assert_same(got: list[Tensor], wanted: list[Tensor]) -> None:
@@ -54,7 +55,7 @@ def test_intra_sphere_convolution(
 
     def dense(h: Tensor) -> Tensor:
         result = torch.einsum("uv,rvbc,cf->rubf", matrix, h, conv.weight)
-        return result + conv.bias if bias else result
+        return result if conv.bias is None else result + conv.bias
 
     features = torch.randn(num_spheres, len(matrix), B, inner, dtype=dtype)
     seed = torch.randn(num_spheres, len(matrix), B, outer, dtype=dtype)
@@ -88,7 +89,7 @@ def test_radial_convolution(num_spheres: int, kernel_size: int, bias: bool, dtyp
 
 @pytest.mark.parametrize("reduction", ["max", "mean", "sum"])
 @pytest.mark.parametrize("num_spheres", [1, 3])
-def test_pooling(reduction: str, num_spheres: int, dtype: torch.dtype) -> None:
+def test_pooling(reduction: Any, num_spheres: int, dtype: torch.dtype) -> None:
     graph, pool = pooling_graph(2, num_spheres), SpherePool(reduction)
 
     def by_definition(h: Tensor) -> Tensor:
@@ -118,12 +119,13 @@ def test_the_gradient_of_equal_maxima_goes_to_one_vertex() -> None:
 @pytest.mark.parametrize("widths", [([4, 4], [8, 8]), ([6], [3])])
 def test_block(training: bool, widths: tuple[list[int], list[int]], dtype: torch.dtype) -> None:
     level = ConcentricLevel(1, 3)
-    block = ConcentricBlock(4, *widths).to(dtype).train(training)
+    block: Any = ConcentricBlock(4, *widths).to(dtype).train(training)
     for norm in [*block.intra_norms, *block.radial_norms]:
         nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
-        norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2), setattr(norm, "momentum", 0.0)
+        norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
+        norm.momentum = 0.0
 
-    def normalise(norm: nn.BatchNorm1d, h: Tensor) -> Tensor:
+    def normalise(norm: Any, h: Tensor) -> Tensor:
         mean, variance = norm.running_mean, norm.running_var
         if training:
             mean, variance = h.mean((0, 1, 2)), h.var((0, 1, 2), unbiased=False)
@@ -163,7 +165,7 @@ def test_second_derivatives_of_the_intra_sphere_convolution() -> None:
 
 
 @pytest.mark.parametrize("form", ["reference", "fast"])
-def test_node_features_are_the_same_memory_as_the_grid(form: str) -> None:
+def test_node_features_are_the_same_memory_as_the_grid(form: Any) -> None:
     graph, steps = concentric_heterograph(1, 3), pooling_graph(1, 3)
     features = torch.randn(3, 42, B, 4)
     for layer in (IntraSphereConv(4, 5, form=form), RadialConv(4, 5, form=form)):
@@ -240,7 +242,7 @@ def test_printed_layers_say_what_they_are() -> None:
 def test_parameters_are_drawn_within_the_documented_bounds() -> None:
     for layer, fan_in in ((IntraSphereConv(16, 64), 16), (RadialConv(16, 64), 48)):
         bound = fan_in**-0.5
-        for values in (layer.weight, layer.bias):
+        for _, values in layer.named_parameters():
             assert 0.9 * bound < float(values.detach().abs().max()) <= bound
         before = layer.weight.clone()
         layer.reset_parameters()
