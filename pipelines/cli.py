@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import lightning.pytorch as L
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
-import configs
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.training import RunFolder, read_checkpoint
-from csgnn_dgl.training.runs import latest_run
+from csgnn_dgl.training import RunFolder
+from pipelines.arguments import config_files, keys_of, read_yaml
 from pipelines.terminal import INTERRUPTED, EpochBar, EpochLines, one_sentence, say
 
 SUBCOMMANDS = {
@@ -65,7 +62,7 @@ class RunCLI(LightningCLI):
     epoch_line
         Format of each measured value that is printed after an epoch, by its name.
     arguments
-        The command line, complete: `prepare` has been through it.
+        The command line, complete: `pipelines.arguments.prepare` has been through it.
     """
 
     def __init__(
@@ -85,7 +82,7 @@ class RunCLI(LightningCLI):
         self.defaults, self.runs, self.name = dict(defaults), runs, name
         self.links, self.instantiated_links = links, instantiated_links
         self.epoch_line = epoch_line
-        self._building = ""
+        self.building = ""
         super().__init__(
             module,
             data,
@@ -107,7 +104,7 @@ class RunCLI(LightningCLI):
         return dict.fromkeys(SUBCOMMANDS, skipped)
 
     def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> LightningArgumentParser:
-        self._building = subcommand
+        self.building = subcommand
         skip = {*self.subcommands()[subcommand]}
         parser = self.init_parser(**kwargs)
         self._add_arguments(parser)
@@ -119,7 +116,7 @@ class RunCLI(LightningCLI):
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
         parser.link_arguments("seed_everything", "model.seed", compute_fn=int)
         parser.set_defaults(self.defaults)
-        if self._building == "fit":
+        if self.building == "fit":
             parser.add_argument("--name", type=str, default=self.name, help="Name of the run folder.")
             parser.add_argument("--runs", type=str, default=self.runs, help="Folder that holds the run folders.")
             parser.add_argument(
@@ -137,7 +134,7 @@ class RunCLI(LightningCLI):
             parser.add_argument(
                 "--ckpt_path", type=str, required=True, help="Checkpoint, or run folder (its best checkpoint)."
             )
-        if self._building == "test":
+        if self.building == "test":
             parser.add_argument(
                 "--output",
                 type=str | None,
@@ -159,8 +156,8 @@ class RunCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except InputError as error:
             message = str(error)
-            quoted = {part for text in re.findall(r"['\"]([\w.-]+)['\"]", message) for part in [text.split(".")[-1]]}
-            files = [path for path in _config_files(args) if quoted & _keys(_read_yaml(path))]
+            quoted = {text.split(".")[-1] for text in re.findall(r"['\"]([\w.-]+)['\"]", message)}
+            files = [path for path in config_files(args) if quoted & keys_of(read_yaml(path))]
             place = f" (see {', '.join(map(str, files))})" if files else ""
             raise InputError(f"{message.rstrip('.')}{place}; --help lists the options") from error
 
@@ -184,23 +181,22 @@ class RunCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Build the trainer with the run folder and the progress that fits the terminal."""
         chosen = self._get(self.config_init, "trainer")
-        terminal = sys.stdout.isatty()
         callbacks: list[L.Callback] = list(chosen.get("callbacks") or [])
-        self.run_folder: RunFolder | None = None
-        if chosen.get("enable_progress_bar") is None:
-            kwargs["enable_progress_bar"] = terminal
-        if kwargs.get("enable_progress_bar", chosen.get("enable_progress_bar")):
+        bar = chosen.get("enable_progress_bar")
+        if bar is None:
+            bar = kwargs["enable_progress_bar"] = sys.stdout.isatty()
+        if bar:
             callbacks.append(EpochBar())
+        self.run_folder: RunFolder | None = None
         if self.subcommand == "fit":
             text = self._parser("fit").dump(self.options, skip_unset=False)
             self.run_folder = RunFolder(self.options.runs, self.options.name, text, self.options.resume)
             callbacks += [self.run_folder, EpochLines(self.epoch_line)]
         else:
             kwargs["enable_checkpointing"] = False
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        if "TORCHELASTIC_RUN_ID" in os.environ and chosen.get("devices") == "auto":
-            kwargs["devices"] = local
-            kwargs["num_nodes"] = int(os.environ.get("WORLD_SIZE", "1")) // local
+        if "TORCHELASTIC_RUN_ID" in os.environ and chosen.get("devices") == "auto":  # started by torchrun
+            local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+            kwargs |= {"devices": local, "num_nodes": int(os.environ.get("WORLD_SIZE", "1")) // local}
         return super().instantiate_trainer(callbacks=callbacks, **kwargs)
 
     def fit(self, model: L.LightningModule, datamodule: L.LightningDataModule) -> None:
@@ -224,148 +220,11 @@ class RunCLI(LightningCLI):
 
     def test(self, model: L.LightningModule, datamodule: L.LightningDataModule) -> None:
         """Test the checkpoint of the options."""
-        self.trainer.test(
-            model, datamodule=datamodule, ckpt_path=self.options.ckpt_path, verbose=False, weights_only=True
-        )
+        self.trainer.test(model, datamodule=datamodule, **self._checkpoint())
 
     def validate(self, model: L.LightningModule, datamodule: L.LightningDataModule) -> None:
         """Validate the checkpoint of the options."""
-        self.trainer.validate(
-            model, datamodule=datamodule, ckpt_path=self.options.ckpt_path, verbose=False, weights_only=True
-        )
+        self.trainer.validate(model, datamodule=datamodule, **self._checkpoint())
 
-
-def prepare(arguments: Sequence[str], *, default: Sequence[str], network: str, runs: str) -> list[str]:
-    """Complete a command line: default command, config files found, what a checkpoint or a resumed run brings along.
-
-    Parameters
-    ----------
-    arguments
-        What the user typed.
-    default
-        What is meant by nothing at all; options without a subcommand are added to it.
-    network
-        Import path of the network that checkpoints hold.
-    runs
-        Folder of the run folders.
-
-    Returns
-    -------
-    list of str
-        Arguments for `RunCLI`.
-    """
-    given = list(arguments)
-    if not given:
-        given = list(default)
-    elif given[0].startswith("-") and given[0] not in ("-h", "--help"):
-        given = ["fit", *given] if any(word.split("=")[0] == "--resume" for word in given) else [*default, *given]
-    _find_configs(given)
-    if given[0] == "fit":
-        return _with_resumed_config(given, runs)
-    if given[0] in ("test", "validate"):
-        return _with_checkpoint_config(given, network)
-    return given
-
-
-def _take(words: list[str], option: str) -> tuple[int, str | None] | None:
-    """Find an option: its position and its value (None where the next word is an option or the end)."""
-    for position, word in enumerate(words):
-        if word == option:
-            following = words[position + 1 : position + 2]
-            return position, following[0] if following and not following[0].startswith("-") else None
-        if word.startswith(f"{option}="):
-            words[position : position + 1] = [option, word.split("=", 1)[1]]
-            return position, words[position + 1]
-    return None
-
-
-def _config_files(words: Sequence[str]) -> list[Path]:
-    found = []
-    for position, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option in ("--config", "-c"):
-            value = value if equals else words[position + 1]
-            if not value.startswith("{"):
-                found.append(Path(value))
-    return found
-
-
-def _keys(content: Any) -> set[str]:
-    if not isinstance(content, dict):
-        return set()
-    return {str(key) for key in content}.union(*(_keys(value) for value in content.values()))
-
-
-def _find_configs(words: list[str]) -> None:
-    for position, word in enumerate(words):
-        option, equals, value = word.partition("=")
-        if option not in ("--config", "-c"):
-            continue
-        if not equals:
-            if position + 1 == len(words):
-                raise InputError("--config needs the path of a config file after it")
-            value = words[position + 1]
-        try:
-            found = str(configs.find(value))
-        except FileNotFoundError as error:
-            raise InputError(str(error)) from error
-        _read_yaml(Path(found))
-        if equals:
-            words[position] = f"{option}={found}"
-        else:
-            words[position + 1] = found
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read as YAML: {one_sentence(str(error))}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is no config: it holds no options; see the files in configs")
-    return content
-
-
-def _with_resumed_config(words: list[str], runs: str) -> list[str]:
-    found = _take(words, "--resume")
-    if found is None:
-        return words
-    position, value = found
-    if value is None:
-        value = str(latest_run(Path(runs)))
-        words.insert(position + 1, value)
-    folder = Path(value)
-    if folder.suffix == ".ckpt":
-        folder = folder.parent.parent
-    config, last = folder / "config.yaml", folder / "checkpoints" / "last.ckpt"
-    for path in (config, last):
-        if not path.is_file():
-            raise InputError(f"{folder} cannot be resumed: it has no {path.relative_to(folder)}; name a run folder")
-    read_checkpoint(last)
-    _read_yaml(config)
-    words[position + 1] = str(folder)
-    if _take(words, "--config") or _take(words, "-c"):
-        raise InputError(f"--resume {folder} goes on under the run's own config; leave --config out")
-    return [words[0], "--config", str(config), *words[1:]]
-
-
-def _with_checkpoint_config(words: list[str], network: str) -> list[str]:
-    found = _take(words, "--ckpt_path")
-    if found is None or found[1] is None:
-        return words
-    position, value = found
-    assert value is not None
-    path = Path(value)
-    if path.is_dir():
-        path = path / "checkpoints" / "best.ckpt"
-    description = read_checkpoint(path)["csgnn"]
-    words[position + 1] = str(path)
-    config: dict[str, Any] = {"model": {"network": {"class_path": network, "init_args": description["config"]}}}
-    beside = path.parent.parent / "config.yaml"
-    if beside.is_file():
-        stored = _read_yaml(beside)
-        config["data"] = stored.get("data", {})
-        config["seed_everything"] = stored.get("seed_everything", 0)
-    elif "num_points" in description["config"]:
-        config["data"] = {"num_points": description["config"]["num_points"]}
-    return [words[0], "--config", json.dumps(config), *words[1:]]
+    def _checkpoint(self) -> dict[str, Any]:
+        return {"ckpt_path": self.options.ckpt_path, "verbose": False, "weights_only": True}

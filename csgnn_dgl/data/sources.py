@@ -58,8 +58,8 @@ def load(
     if not folder.is_dir():
         found = "is a file, not a folder" if folder.exists() else "does not exist"
         raise InputError(
-            f"data source {str(source)!r} {found}; give 'builtin', the folder of modelnet40_ply_hdf5_2048, "
-            f"or a folder of classes (class/train/*, class/test/*)."
+            f"data source {str(source)!r} {found}; give 'builtin', the folder of modelnet40_ply_hdf5_2048 (fetched "
+            f"by `python -m pipelines.modelnet download .`), or a folder of classes (class/train/*, class/test/*)."
         )
     if any((folder / f"{name}_files.txt").exists() for name in SPLITS) or any(folder.glob("ply_data_*.h5")):
         return read_modelnet40(folder, split, up_axis, num_points)

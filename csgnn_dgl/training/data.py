@@ -160,6 +160,7 @@ class ModelNetData(L.LightningDataModule):
         self.views = tuple(View(rotation, vote) for rotation in self.test_rotations for vote in range(votes))
         self._clouds: dict[str, PointClouds] = {}
         self._parts: tuple[PointClouds, PointClouds] | None = None
+        self._resumed_epoch = 0
 
     def clouds(self, split: Literal["train", "test"]) -> PointClouds:
         """Return the shapes of a split, read at first use."""
@@ -235,8 +236,22 @@ class ModelNetData(L.LightningDataModule):
             return 0, 1
         return self.trainer.global_rank, self.trainer.world_size
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch that a resumed run begins with.
+
+        Lightning makes the first loader before it restores its own count of the epochs, and worker processes fetch at
+        once.
+        """
+        return {"epoch": self._epoch()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin with that epoch."""
+        self._resumed_epoch = int(state_dict["epoch"])
+
     def _epoch(self) -> int:
-        return 0 if self.trainer is None else self.trainer.fit_loop.epoch_progress.current.processed  # type: ignore[attr-defined]
+        if self.trainer is None:
+            return 0
+        return max(self._resumed_epoch, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
 
     def _loader(self, dataset: CloudDataset, train: bool) -> DataLoader[dict[str, torch.Tensor]]:
         rank, world = self._world()

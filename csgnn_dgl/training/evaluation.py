@@ -1,11 +1,17 @@
-"""What a classifier's class probabilities are worth: voting, accuracy with its interval, confusion matrix."""
+"""What a classifier is worth: voting, accuracy with its interval, confusion matrix, error under rotation."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Any
 
+import numpy as np
 import torch
+from torch import nn
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from csgnn_dgl.data import PointClouds
+from csgnn_dgl.testing import SO3Error, so3_error
 
 
 def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -49,12 +55,6 @@ def vote(probabilities: torch.Tensor) -> torch.Tensor:
     return probabilities.mean(dim=0)
 
 
-def confusion_matrix(predicted: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
-    """Count the shapes of each true class (rows) by predicted class (columns): (classes, classes) int64."""
-    cells = labels.long() * num_classes + predicted.long()
-    return torch.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
 @dataclasses.dataclass(frozen=True)
 class Score:
     """How well one set of predictions meets the labels.
@@ -96,8 +96,12 @@ class Score:
 
 def score(probabilities: torch.Tensor, labels: torch.Tensor, rotation: str, votes: int = 1) -> Score:
     """Score class probabilities (shapes, classes) against labels (shapes,) int64."""
-    num_classes = probabilities.shape[1]
-    confusion = confusion_matrix(probabilities.argmax(dim=1), labels, num_classes)
+    confusion = multiclass_confusion_matrix(probabilities, labels, probabilities.shape[1])
+    return score_confusion(confusion, rotation, votes)
+
+
+def score_confusion(confusion: torch.Tensor, rotation: str, votes: int = 1) -> Score:
+    """Score the counts (true class, predicted class) int64 of at least one shape."""
     right = confusion.diagonal()
     shapes = confusion.sum(dim=1)
     present = shapes > 0
@@ -142,3 +146,32 @@ def score_views(
         if votes > 1:
             scores.append(score(vote(views), labels, rotation, votes))
     return scores
+
+
+def measure_so3_error(
+    network: nn.Module, clouds: PointClouds, device: torch.device | str = "cpu", num_clouds: int = 200, seed: int = 0
+) -> SO3Error:
+    """Measure how much the logits change when shapes of a data set are turned, over the angle.
+
+    Parameters
+    ----------
+    network
+        Classifier that maps points (B, N, 3) to logits (B, classes); it is moved to `device`.
+    clouds
+        The shapes.
+    device
+        Where to compute.
+    num_clouds
+        Shapes to measure, drawn without repetition; all where there are no more.
+    seed
+        Seed of the draw and of the axes.
+
+    Returns
+    -------
+    SO3Error
+        See `csgnn_dgl.testing.so3_error`, with its own angles.
+    """
+    count = min(num_clouds, len(clouds))
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(clouds))[:count])
+    points = torch.from_numpy(clouds.points[chosen]).to(device)
+    return so3_error(network.to(device), points, seed=seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from csgnn_dgl.testing import SO3Error
 from csgnn_dgl.training.evaluation import Score
 
 
@@ -68,4 +69,19 @@ def draw_confusion(scores: Sequence[Score], class_names: Sequence[str], path: Pa
         votes = f", {result.votes} votes" if result.votes > 1 else ""
         axes.set_title(f"{result.rotation}{votes}: {100 * result.accuracy:.1f} % of {result.num_shapes}", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.7)
+    figure.savefig(path, dpi=110)
+
+
+def draw_so3_error(error: SO3Error, path: Path) -> None:
+    """Draw the relative error of the outputs and the share of changed classes over the angle into a PNG file."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
+    panels = (("relative error of the logits", error.relative_error), ("share of changed classes", error.changed))
+    for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
+        axes.plot(error.angles, values, marker=".")
+        axes.set_xlabel("angle of rotation (°)")
+        axes.set_title(title)
+        axes.set_ylim(bottom=0.0)
+        axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import lightning.pytorch as L
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.training.checkpoints import FORMAT, check_fits, plain
-from csgnn_dgl.training.evaluation import Score, score_views
-from csgnn_dgl.training.schedules import SCHEDULES, Plateau, cosine, one_cycle
+from csgnn_dgl.training.evaluation import Score, score_confusion, score_views
 
-Schedule = Literal["plateau", "one_cycle", "cosine", "constant"]
+Schedule = Literal["plateau", "one_cycle", "cosine"]
 
 
 def batch_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
@@ -59,8 +60,8 @@ class TrainingModule(L.LightningModule):
         Adam's L2 penalty.
     schedule
         "plateau": multiply the rate by `factor` when the validation loss has not fallen by the relative `threshold` for
-        more than `patience` epochs, and stop once it is below `minimum_rate`. "one_cycle" and "cosine": see
-        `csgnn_dgl.training.schedules`. "constant": leave the rate alone.
+        more than `patience` epochs, and stop once it is below `minimum_rate`. "one_cycle" (`OneCycleLR`) and "cosine"
+        (`CosineAnnealingLR`, down to 0) follow a plan over the optimiser steps of the whole training.
     patience, factor, threshold, minimum_rate
         The plateau rule.
     seed
@@ -80,69 +81,102 @@ class TrainingModule(L.LightningModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule is {schedule!r}; choose one of {', '.join(SCHEDULES)}")
+        if schedule not in get_args(Schedule):
+            raise ValueError(f"schedule is {schedule!r}; choose one of {', '.join(get_args(Schedule))}")
         self.network = network
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.schedule = schedule
+        self.patience = patience
+        self.factor = factor
+        self.threshold = threshold
         self.minimum_rate = minimum_rate
         self.seed = seed
-        self.plateau = Plateau(learning_rate, factor, patience, threshold)
         self.throughput = Throughput()
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """Return Adam; the rate is set by this module itself (see `on_train_batch_start`)."""
-        return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+    def configure_optimizers(self) -> Any:
+        """Return Adam and torch's scheduler of the chosen name.
+
+        Lightning steps a plateau scheduler of the interval "epoch" only after the checkpoints of the epoch have been
+        written, so that a resumed run would have missed a step. Counted in batches, once in as many as an epoch has,
+        it is stepped between validation and checkpoint.
+
+        Raises
+        ------
+        InputError
+            If a schedule with a plan is to follow a training without an end.
+        """
+        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        self.trainer.fit_loop.setup_data()  # the schedules count its batches
+        plan: dict[str, Any] = {"interval": "step"}
+        if self.schedule == "plateau":
+            plan["scheduler"] = ReduceLROnPlateau(
+                optimizer, mode="min", factor=self.factor, patience=self.patience, threshold=self.threshold
+            )
+            plan |= {"monitor": "validation/loss", "frequency": self.trainer.num_training_batches, "strict": False}
+            return {"optimizer": optimizer, "lr_scheduler": plan}
+        steps = self.trainer.estimated_stepping_batches
+        if steps == float("inf"):
+            raise InputError(f"schedule {self.schedule} has to know when the training ends; give trainer.max_epochs")
+        if self.schedule == "one_cycle":
+            plan["scheduler"] = OneCycleLR(optimizer, max_lr=self.learning_rate, total_steps=int(steps))
+        else:
+            plan["scheduler"] = CosineAnnealingLR(optimizer, T_max=int(steps))
+        return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def checkpoint_description(self) -> dict[str, Any]:
         """Return what a reader needs to rebuild the network, as plain values; goes to ``checkpoint["csgnn"]``."""
         return {"config": plain(getattr(self.network, "config", {})), "format": FORMAT}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the description of the network and the state of the schedule, in plain types only."""
+        """Add the description of the network, in plain types only."""
         checkpoint["csgnn"] = self.checkpoint_description()
-        checkpoint["plateau"] = self.plateau.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make sure that the checkpoint fits this network and these classes; take the state of the schedule back."""
+        """Make sure that the checkpoint fits this network and these classes."""
         own = self.checkpoint_description()
         path = self.trainer.ckpt_path or "the checkpoint"
         check_fits(path, checkpoint, own["config"], own.get("class_names"))
-        if "plateau" in checkpoint:
-            self.plateau.load_state_dict(checkpoint["plateau"])
 
-    def set_rate(self) -> float:
-        """Set the optimiser's learning rate for the step to come and return it."""
-        optimizer = self.trainer.optimizers[0]
-        rate = self.learning_rate
-        if self.schedule == "plateau":
-            rate = self.plateau.rate
-        elif self.schedule in ("one_cycle", "cosine"):
-            step, total = self.trainer.global_step, int(self.trainer.estimated_stepping_batches)
-            if self.schedule == "cosine":
-                rate = cosine(step, total, self.learning_rate)
-            else:
-                rate, momentum = one_cycle(step, total, self.learning_rate)
-                for group in optimizer.param_groups:
-                    group["betas"] = (momentum, group["betas"][1])
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+    @property
+    def rate(self) -> float:
+        """The optimiser's learning rate for the step to come."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def stop_when_spent(self) -> None:
+        """End the training once the plateau rule has taken the rate below `minimum_rate`.
+
+        Lightning's `EarlyStopping` looks only after an epoch: a resumed run that had ended would train for one more.
+        """
+        if self.schedule == "plateau" and self.rate < self.minimum_rate:
+            self.trainer.should_stop = True
 
     def on_train_start(self) -> None:
-        """Do not train on when the plateau rule had already ended the resumed run."""
-        if self._rate_is_spent():
-            self.trainer.should_stop = True
+        """Do not train on when the plateau rule had ended the resumed run, nor under another plan than it began with.
+
+        Raises
+        ------
+        InputError
+            If the resumed run's schedule was planned for another number of steps.
+        """
+        self.stop_when_spent()
+        scheduler = self.lr_schedulers()
+        planned = getattr(scheduler, "total_steps", getattr(scheduler, "T_max", None))
+        steps = self.trainer.estimated_stepping_batches
+        if planned not in (None, steps):
+            raise InputError(
+                f"schedule {self.schedule} of this run was planned for {planned} steps and the options make {steps}; "
+                "resume it as it was begun, or start a new run for a longer or shorter training"
+            )
 
     def on_train_epoch_start(self) -> None:
         """Begin to measure the throughput of the epoch."""
         self.throughput.restart()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed torch's generators from (seed, epoch, batch, rank) and set the learning rate."""
+        """Seed torch's generators from (seed, epoch, batch, rank) and log the learning rate."""
         torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
-        self.log("learning_rate", self.set_rate(), on_step=True, on_epoch=False)
+        self.log("learning_rate", self.rate, on_step=True, on_epoch=False)
 
     def count_samples(self, stage: str, samples: int) -> None:
         """Log the samples per second of this epoch so far (over all processes), as ``<stage>/samples_per_second``."""
@@ -150,14 +184,8 @@ class TrainingModule(L.LightningModule):
         self.log(f"{stage}/samples_per_second", rate, on_step=stage == "train", on_epoch=False, batch_size=samples)
 
     def on_train_epoch_end(self) -> None:
-        """Follow the plateau rule with this epoch's validation loss; stop once the rate is spent."""
-        if self.schedule == "plateau" and "validation/loss" in self.trainer.callback_metrics:
-            self.plateau.update(float(self.trainer.callback_metrics["validation/loss"]))
-            if self._rate_is_spent():
-                self.trainer.should_stop = True
-
-    def _rate_is_spent(self) -> bool:
-        return self.schedule == "plateau" and self.plateau.rate < self.minimum_rate
+        """Stop once the rate is spent."""
+        self.stop_when_spent()
 
 
 class StageMeasures(nn.Module):
@@ -175,7 +203,7 @@ class ClassificationModule(TrainingModule):
 
     Logs loss, accuracy (over all shapes), the mean over classes of the accuracy, learning rate and samples per second,
     for training and validation. After testing, `scores` holds the results for every test rotation with and without
-    voting.
+    voting; after validating, the result on the validation shapes.
 
     Parameters
     ----------
@@ -206,6 +234,7 @@ class ClassificationModule(TrainingModule):
         self.loss = nn.CrossEntropyLoss()
         self.train_measures = StageMeasures(self.num_classes)
         self.validation_measures = StageMeasures(self.num_classes)
+        self.validation_confusion = MulticlassConfusionMatrix(self.num_classes)
 
     def setup(self, stage: str) -> None:
         """Take the class names from the data."""
@@ -232,6 +261,8 @@ class ClassificationModule(TrainingModule):
             measures.loss.update(loss.detach(), weight=size)
             measures.accuracy.update(logits.detach(), labels)
             measures.class_accuracy.update(logits.detach(), labels)
+            if stage == "validation":
+                self.validation_confusion.update(logits.detach(), labels)
         for name in ("loss", "accuracy", "class_accuracy"):
             self.log(f"{stage}/{name}", getattr(measures, name), on_step=False, on_epoch=True, batch_size=size)
         return loss
@@ -247,14 +278,20 @@ class ClassificationModule(TrainingModule):
         self.count_samples("train", len(batch["labels"]))
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to measure the throughput of validation."""
+        """Begin to count shapes and to measure the throughput of validation."""
         self.validation_throughput = Throughput()
+        self.validation_confusion.reset()
 
     def validation_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
-        """Add one batch to the validation loss and accuracies."""
+        """Add one batch to the validation loss, accuracies and confusion matrix."""
         self._step("validation", batch)
         rate = self.validation_throughput.add(len(batch["labels"])) * self.trainer.world_size
         self.log("validation/samples_per_second", rate, on_step=False, on_epoch=True, reduce_fx="max")
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation shapes of all processes."""
+        rotation = self.trainer.datamodule.train_rotation  # type: ignore[attr-defined]
+        self.scores = [score_confusion(self.validation_confusion.compute(), rotation)]
 
     def on_test_start(self) -> None:
         """Make room for the class probabilities of every view (rotation and vote) of every shape."""

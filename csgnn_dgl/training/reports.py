@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from csgnn_dgl.files import atomic_write
+from csgnn_dgl.testing import SO3Error
 from csgnn_dgl.training.checkpoints import FORMAT, plain
 from csgnn_dgl.training.evaluation import Score
-from csgnn_dgl.training.figures import draw_confusion
+from csgnn_dgl.training.figures import draw_confusion, draw_so3_error
 
 
 def results_table(scores: Sequence[Score]) -> str:
@@ -27,6 +29,19 @@ def results_table(scores: Sequence[Score]) -> str:
         )
         for result in scores
     ]
+    return _table(head, rows)
+
+
+def so3_error_table(error: SO3Error) -> str:
+    """Return the error over the angle as a Markdown table that also reads well in a terminal."""
+    rows = [
+        (f"{angle:.0f}°", f"{relative:.4f}", f"{100 * changed:.1f} %")
+        for angle, relative, changed in zip(error.angles, error.relative_error, error.changed, strict=True)
+    ]
+    return _table(("angle", "relative error", "class changes"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -36,8 +51,14 @@ def results_table(scores: Sequence[Score]) -> str:
     return "\n".join(lines)
 
 
-def write_results(folder: Path, scores: Sequence[Score], class_names: Sequence[str], facts: Mapping[str, Any]) -> Path:
-    """Write ``results.json``, ``results.md`` and ``confusion.png`` into a folder.
+def write_results(
+    folder: Path,
+    scores: Sequence[Score],
+    class_names: Sequence[str],
+    facts: Mapping[str, Any],
+    so3_error: SO3Error | None = None,
+) -> Path:
+    """Write ``results.json``, ``results.md``, ``confusion.png`` and perhaps ``so3_error.png`` into a folder.
 
     Parameters
     ----------
@@ -50,6 +71,8 @@ def write_results(folder: Path, scores: Sequence[Score], class_names: Sequence[s
     facts
         How the results came about (checkpoint, data source, validation protocol, seeds, ...): plain values, which are
         listed under the table and stored under ``"facts"``.
+    so3_error
+        Error under rotation over the angle, where it was measured.
 
     Returns
     -------
@@ -67,6 +90,17 @@ def write_results(folder: Path, scores: Sequence[Score], class_names: Sequence[s
     ]
     lines += ["Votes: mean of the softmax outputs over that many rotated copies of each shape."]
     lines += ["", "![Confusion matrices](confusion.png)", ""]
+    if so3_error is not None:
+        with atomic_write(folder / "so3_error.png") as file:
+            draw_so3_error(so3_error, file)
+        lines += ["## Error under rotation", "", so3_error_table(so3_error), ""]
+        lines += [
+            f"Over {so3_error.num_clouds} test shapes and random axes: mean of ‖f(Rx) - f(x)‖ / ‖f(x)‖ of the logits "
+            "f, and the share of predictions that differ from that of the unrotated shape.",
+            "",
+            "![Error over angle](so3_error.png)",
+            "",
+        ]
     with atomic_write(folder / "results.md") as file:
         file.write_text("\n".join(lines), encoding="utf-8")
     document = {
@@ -75,6 +109,8 @@ def write_results(folder: Path, scores: Sequence[Score], class_names: Sequence[s
         "class_names": list(class_names),
         "results": [result.as_dict() for result in scores],
     }
+    if so3_error is not None:
+        document["so3_error"] = plain(dataclasses.asdict(so3_error))
     target = folder / "results.json"
     with atomic_write(target) as file:
         file.write_text(json.dumps(document, indent=1), encoding="utf-8")

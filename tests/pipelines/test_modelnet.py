@@ -1,5 +1,6 @@
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,10 +12,15 @@ import torch
 import yaml
 
 import configs
+from csgnn_dgl.data import load
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
+from csgnn_dgl.testing import so3_error
+from csgnn_dgl.training import wilson_interval
 from pipelines import modelnet
-from pipelines.cli import prepare
+from pipelines.arguments import prepare
 from pipelines.modelnet import main
+from tests.toy_shapes import NUM_POINTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,12 +67,71 @@ def test_validate_prints_loss_and_accuracy(trained, work, capsys):
     shown = capsys.readouterr().out
     history = json.loads((trained / "history.json").read_text())
     best = max(history, key=lambda entry: (entry["validation/accuracy"], -entry["validation/loss"]))
-    assert f"validation/accuracy: {best['validation/accuracy']:.4f}" in shown
-    assert f"validation/loss: {best['validation/loss']:.4f}" in shown
+    row = next(line for line in shown.splitlines() if line.startswith("| SO3"))
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[1:4] == ["none", "4", f"{100 * best['validation/accuracy']:.1f} %"]
+    low, high = wilson_interval(round(4 * best["validation/accuracy"]), 4)
+    assert cells[4] == f"{100 * low:.1f} to {100 * high:.1f} %"
+    assert f"validation loss: {best['validation/loss']:.4f}" in shown
+
+
+def test_the_error_under_rotation_is_measured_on_request(trained, work, capsys):
+    assert main(["test", "--ckpt_path", str(trained), "--output", "out", "--so3_error", "true"]) == 0
+    assert "| 180° " in capsys.readouterr().out
+    measured = json.loads((work / "out" / "results.json").read_text())["so3_error"]
+    source = yaml.safe_load((trained / "config.yaml").read_text())["data"]["source"]
+    clouds = load(source, "test", NUM_POINTS)
+    expected = so3_error(CSGNN.from_checkpoint(trained / "checkpoints" / "best.ckpt"), torch.from_numpy(clouds.points))
+    assert measured["num_clouds"] == 15
+    assert measured["angles"] == list(expected.angles)
+    assert measured["relative_error"] == pytest.approx(expected.relative_error, rel=1e-4, abs=1e-6)
+    assert measured["changed"] == pytest.approx(expected.changed)
+    assert "so3_error.png" in (work / "out" / "results.md").read_text()
+    assert (work / "out" / "so3_error.png").is_file()
+
+
+def test_download_tells_where_the_data_is_and_how_to_train_on_it(monkeypatch, capsys, work):
+    asked = []
+
+    def fetch(folder, progress):
+        asked.append((folder, progress))
+        return Path(folder) / "modelnet40_ply_hdf5_2048"
+
+    monkeypatch.setattr(modelnet, "download_modelnet40", fetch)
+    assert main(["download", "my data"]) == 0
+    assert asked == [("my data", False)]
+    shown = capsys.readouterr().out
+    assert "ModelNet40 is in my data/modelnet40_ply_hdf5_2048\n" in shown
+    command = shlex.split(shown.split("train on it with: python -m pipelines.modelnet ")[1])
+    assert command == [
+        "fit",
+        "--config",
+        "configs/modelnet/small_so3.yaml",
+        "--data.source",
+        "my data/modelnet40_ply_hdf5_2048",
+    ]
+    # the command leads to the folder, which is not there in this test
+    assert main(command) == 2
+    assert "my data/modelnet40_ply_hdf5_2048' does not exist" in capsys.readouterr().err
+
+
+def test_a_failing_download_is_an_error_of_the_user(failing, monkeypatch):
+    def fail(folder, progress):
+        raise InputError("no connection")
+
+    monkeypatch.setattr(modelnet, "download_modelnet40", fail)
+    assert failing("download", "x") == "error: no connection\n"
+    assert "folder" in failing("download")
+
+
+def test_missing_data_name_the_download_command(failing):
+    message = failing("fit", "--config", "configs/modelnet/small_so3.yaml")
+    assert "'modelnet40_ply_hdf5_2048' does not exist" in message
+    assert "`python -m pipelines.modelnet download .`" in message
 
 
 def test_resuming_takes_one_flag_and_ends_like_an_uninterrupted_run(trained, tiny_config, work):
-    options = ["--config", str(tiny_config), "--model.schedule", "constant", "--trainer.max_epochs", "3"]
+    options = ["--config", str(tiny_config), "--trainer.max_epochs", "3"]
     assert main(["fit", *options, "--name", "whole"]) == 0
     assert main(["fit", *options, "--name", "part", "--trainer.max_steps", "5"]) == 0
     # killed in the middle of the second epoch
@@ -109,6 +174,11 @@ def test_no_arguments_mean_the_quick_training():
     assert words == ["fit", "--config", str(configs.find("configs/modelnet/quick.yaml")), "--name", "quick"]
     words = prepare(["--data.votes", "2"], default=modelnet.DEFAULT, network=modelnet.NETWORK, runs="runs")
     assert words[3:] == ["--name", "quick", "--data.votes", "2"]
+    words = prepare(
+        ["fit", "--x", "1", "--config=modelnet/quick", "-c", "modelnet/small_so3"], default=(), network="", runs=""
+    )
+    files = [str(configs.find(name)) for name in ("modelnet/quick", "modelnet/small_so3")]
+    assert words == ["fit", "--config", files[0], "--config", files[1], "--x", "1"]
     assert yaml.safe_load(configs.find("modelnet/quick.yaml").read_text())["test_at_end"] is True
 
 
@@ -189,7 +259,7 @@ def test_missing_files_are_named(failing, work, tiny_config):
     assert "gone cannot be resumed" in failing("fit", "--resume", "gone")
     assert "no run to resume" in failing("fit", "--resume")
     assert "ckpt_path" in failing("test")
-    assert "--config needs" in failing("fit", "--config")
+    assert "argument --config/-c: expected one argument" in failing("fit", "--config")
     assert "frobnicate" in failing("frobnicate")
 
 
@@ -223,7 +293,7 @@ def test_the_program_as_a_user_starts_it(tiny_config, work):
     """Ctrl-C keeps the last epoch and says how to go on; errors end with code 2; nothing but our own lines is shown."""
     command = [sys.executable, "-m", "pipelines.modelnet", "fit", "--config", str(tiny_config)]
     process = subprocess.Popen(
-        [*command, "--trainer.max_epochs", "5000", "--model.schedule", "constant"],
+        [*command, "--trainer.max_epochs", "5000", "--model.patience", "5000"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from csgnn_dgl.training import score, score_views, vote, wilson_interval
-from csgnn_dgl.training.evaluation import confusion_matrix
+from csgnn_dgl.data import PointClouds
+from csgnn_dgl.testing import so3_error
+from csgnn_dgl.training import measure_so3_error, score, score_views, vote, wilson_interval
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -62,9 +63,22 @@ def test_class_mean_counts_every_class_alike():
     assert result.class_mean_accuracy == balanced_accuracy_score([0] * 9 + [1], [0] * 10) == 0.5
 
 
-def test_confusion_matrix_has_true_classes_in_rows():
-    matrix = confusion_matrix(torch.tensor([1, 1, 0]), torch.tensor([0, 1, 0]), 3)
-    assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
+def test_confusion_has_true_classes_in_rows():
+    result = score(torch.tensor([[0.1, 0.8, 0.1], [0.1, 0.8, 0.1], [0.9, 0.1, 0.0]]), torch.tensor([0, 1, 0]), "z")
+    assert result.confusion == ((1, 1, 0), (0, 1, 0), (0, 0, 0))
+
+
+def test_so3_error_is_that_of_a_fixed_choice_of_clouds():
+    rng = np.random.default_rng(0)
+    clouds = PointClouds(rng.random((12, 5, 3), dtype=np.float32), np.zeros(12, dtype=np.int64), ("a",))
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 2))
+    every = measure_so3_error(network, clouds)
+    assert every == so3_error(network, torch.from_numpy(clouds.points))
+    assert every.num_clouds == 12
+    some = measure_so3_error(network, clouds, num_clouds=7)
+    assert some == measure_so3_error(network, clouds, num_clouds=7) != measure_so3_error(network, clouds, num_clouds=8)
+    assert (some.num_clouds, some.relative_error[0], some.changed[0]) == (7, 0.0, 0.0)
+    assert min(some.relative_error[1:]) > 0
 
 
 def test_scores_come_without_and_with_voting():

@@ -24,6 +24,16 @@ def test_validation_shapes_are_held_out_of_training_class_by_class(data):
     assert len(np.unique(every.reshape(42, -1), axis=0)) == 42
 
 
+@pytest.mark.parametrize("source", ["builtin", "folder"])
+def test_the_shapes_are_the_same_for_every_seed(source, shapes_folder, monkeypatch):
+    read = []
+    monkeypatch.setattr("csgnn_dgl.training.data.load", lambda *place, **options: read.append((place, options)))
+    for seed in (1, 2):
+        ModelNetData(source, num_points=NUM_POINTS, seed=seed).clouds("test")
+    assert read[0] == read[1]
+    assert "seed" not in read[0][1]
+
+
 def test_training_does_not_read_the_test_split(data, monkeypatch):
     read = []
 

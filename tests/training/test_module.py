@@ -1,12 +1,15 @@
+import math
+
 import lightning.pytorch as L
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.training import ClassificationModule, ModelNetData, cosine, one_cycle, score
+from csgnn_dgl.training import ClassificationModule, ModelNetData, score
 from csgnn_dgl.training.module import Throughput, batch_seed
 
 
@@ -21,44 +24,88 @@ class Record(L.Callback):
         self.seen.append((group["lr"], group["betas"][0]))
 
 
-def test_rate_follows_the_schedule_at_every_step(build):
-    for schedule, expected in (
-        ("one_cycle", lambda step: one_cycle(step, 8, 3e-3)),
-        ("cosine", lambda step: (cosine(step, 8, 3e-3), 0.9)),
-        ("constant", lambda step: (3e-3, 0.9)),
-    ):
-        record = Record()
-        trainer, model, data, _ = build(callbacks=[record], max_epochs=2, schedule=schedule, learning_rate=3e-3)
-        trainer.fit(model, datamodule=data)
-        assert record.seen == [expected(step) for step in range(8)], schedule
+def one_cycle(step, total, peak):
+    """Rate and momentum of the one-cycle policy: half cosines up over 30 % of the steps, and down."""
+    turn = 0.3 * total - 1
+    if step <= turn:
+        share = (1 - math.cos(math.pi * step / turn)) / 2
+        return peak / 25 + (peak - peak / 25) * share, 0.95 - 0.1 * share
+    share = (1 - math.cos(math.pi * (step - turn) / (total - 1 - turn))) / 2
+    return peak + (peak / 25e4 - peak) * share, 0.85 + 0.1 * share
 
 
-def test_accumulated_batches_make_one_step_of_the_schedule(build):
+def cosine(step, total, peak):
+    return peak * (1 + math.cos(math.pi * step / total)) / 2, 0.9
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("one_cycle", one_cycle), ("cosine", cosine)])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_rate_follows_the_schedule_at_every_step(build, schedule, expected, accumulated):
     record = Record()
-    trainer, model, data, _ = build(
+    trainer, model, data, folder = build(
         callbacks=[record],
         max_epochs=2,
-        schedule="one_cycle",
+        schedule=schedule,
         learning_rate=3e-3,
-        trainer={"accumulate_grad_batches": 2},
+        trainer={"accumulate_grad_batches": accumulated},
     )
     trainer.fit(model, datamodule=data)
-    assert record.seen == [one_cycle(step, 4, 3e-3) for step in range(4)]
+    steps = 8 // accumulated
+    assert len(record.seen) == steps
+    for step, seen in enumerate(record.seen):
+        assert seen == pytest.approx(expected(step, steps, 3e-3), rel=1e-9)
+    assert folder.history[-1]["learning_rate"] == pytest.approx(record.seen[-1][0], rel=1e-6)
 
 
-def test_plateau_lowers_the_rate_and_ends_the_training(build, monkeypatch):
-    options = {"schedule": "plateau", "learning_rate": 1e-3, "patience": 1, "minimum_rate": 1e-5}
+def follow_plateau(losses, rate, patience, factor=0.1, threshold=1e-3):
+    """Rate of every epoch, until it is under 1e-5, given the validation losses."""
+    rates, best, bad = [], math.inf, 0
+    for loss in losses:
+        rates.append(rate)
+        best, bad = (loss, 0) if loss < best * (1 - threshold) else (best, bad + 1)
+        if bad > patience:
+            rate, bad = rate * factor, 0
+        if rate < 1e-5:
+            break
+    return rates
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_plateau_lowers_the_rate_once_per_epoch_and_ends_the_training(build, monkeypatch, accumulated):
+    losses = [1.0, 0.9, 0.8995, 0.9, 0.7, 0.71, 0.7, 0.5, 0.6, 0.6, *[0.6] * 40]
+    seen = iter(losses)
+    step = ReduceLROnPlateau.step
+    monkeypatch.setattr(ReduceLROnPlateau, "step", lambda self, loss, epoch=None: step(self, next(seen)))
     record = Record()
-    trainer, model, data, folder = build(max_epochs=50, callbacks=[record], **options)
-    update = model.plateau.update
-    monkeypatch.setattr(model.plateau, "update", lambda loss: update(1.0))  # no epoch is better than the first
+    options = {"schedule": "plateau", "learning_rate": 2e-3, "patience": 1}
+    trainer, model, data, folder = build(
+        max_epochs=50, callbacks=[record], trainer={"accumulate_grad_batches": accumulated}, **options
+    )
     trainer.fit(model, datamodule=data)
-    # two bad epochs for each fall: 1e-3, 1e-4, 1e-5, and then below the minimum
-    rates = [rate for rate, _ in record.seen][:: len(data.train_clouds) // 8]
-    assert rates[:5] == pytest.approx([1e-3] * 3 + [1e-4] * 2)
-    assert rates[5:] in ([], pytest.approx([1e-5] * 2))  # 1e-3 * 0.1 * 0.1 may round to either side of 1e-5
-    assert len(folder.history) == len(rates)
-    assert model.plateau.rate < 1e-5
+    expected = follow_plateau(losses, 2e-3, 1)
+    assert len(expected) < 20
+    assert [rate for rate, _ in record.seen] == pytest.approx([r for r in expected for _ in range(4 // accumulated)])
+    assert [entry["learning_rate"] for entry in folder.history] == pytest.approx(expected)
+
+
+def test_plateau_follows_the_validation_loss_of_the_same_epoch(build):
+    options = {"schedule": "plateau", "learning_rate": 1e-2, "patience": 0, "threshold": 0.1}
+    trainer, model, data, folder = build(max_epochs=8, **options)
+    trainer.fit(model, datamodule=data)
+    losses = [entry["validation/loss"] for entry in folder.history]
+    expected = follow_plateau(losses, 1e-2, 0, threshold=0.1)
+    assert len(set(expected)) > 1
+    assert [entry["learning_rate"] for entry in folder.history] == pytest.approx(expected)
+
+
+def test_plateau_needs_no_end(build):
+    options = {"schedule": "plateau", "learning_rate": 2e-5, "patience": 0, "threshold": 0.99}
+    trainer, model, data, folder = build(max_epochs=-1, **options)
+    trainer.fit(model, datamodule=data)
+    assert len(folder.history) == 2  # the first epoch is better than none, the second is not
+    trainer, model, data, _ = build(max_epochs=-1, schedule="one_cycle")
+    with pytest.raises(InputError, match="one_cycle has to know when the training ends; give trainer.max_epochs"):
+        trainer.fit(model, datamodule=data)
 
 
 def test_losses_and_accuracies_are_those_of_all_validation_shapes(build):
@@ -75,6 +122,7 @@ def test_losses_and_accuracies_are_those_of_all_validation_shapes(build):
     expected = score(logits.softmax(1), labels, "SO3")
     assert measured["validation/accuracy"] == pytest.approx(expected.accuracy)
     assert measured["validation/class_accuracy"] == pytest.approx(expected.class_mean_accuracy)
+    assert model.scores == [expected]
 
 
 def _in_stage(trainer, loader):
@@ -177,9 +225,9 @@ def test_seed_of_a_step_depends_on_everything():
 def test_dropout_does_not_depend_on_what_ran_before(build):
     trainer, model, *_ = build(network={"dropout": 0.5})
     model.trainer = trainer
+    trainer.optimizers = [torch.optim.Adam(model.parameters())]
     masks = []
     model.log = lambda *args, **kwargs: None
-    model.set_rate = lambda: 0.0
     for before in (0, 1000):
         torch.rand(before)
         model.on_train_batch_start(None, 3)

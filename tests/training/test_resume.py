@@ -4,6 +4,8 @@ import lightning.pytorch as L
 import pytest
 import torch
 
+from csgnn_dgl.errors import InputError
+
 
 class Stop(L.Callback):
     """Kill the training in the given epoch, at the given batch."""
@@ -23,7 +25,7 @@ def assert_same_weights(one, other):
         assert torch.equal(value, states[1][name]), name
 
 
-@pytest.mark.parametrize(("schedule", "workers"), [("plateau", 1), ("one_cycle", 0)])
+@pytest.mark.parametrize(("schedule", "workers"), [("plateau", 1), ("one_cycle", 2), ("cosine", 0)])
 def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, schedule, workers):
     options = {"schedule": schedule, "learning_rate": 1e-2, "patience": 0, "threshold": 0.5, "minimum_rate": 0.0}
     trainer, straight, data, folder = build("straight", **options)
@@ -42,6 +44,9 @@ def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build,
     assert [entry["epoch"] for entry in histories[1]] == [0, 1, 2, 3]
     for key in ("train/loss", "validation/loss", "validation/accuracy", "learning_rate"):
         assert [entry[key] for entry in histories[0]] == [entry[key] for entry in histories[1]], key
+    assert len({entry["learning_rate"] for entry in histories[0]}) > 2
+    ends = [torch.load(run.last, weights_only=True) for run in (folder, again)]
+    assert ends[0]["lr_schedulers"] == ends[1]["lr_schedulers"]
 
 
 def test_training_can_go_on_beyond_its_planned_end(build):
@@ -53,6 +58,28 @@ def test_training_can_go_on_beyond_its_planned_end(build):
     trainer, resumed, data, _ = build("half", resume=run.path, **options)
     trainer.fit(resumed, datamodule=data, ckpt_path=str(run.last), weights_only=True)
     assert_same_weights(straight, resumed)
+
+
+def test_a_training_that_the_plateau_rule_ended_stays_ended(build):
+    options = {"schedule": "plateau", "learning_rate": 2e-5, "patience": 0, "threshold": 0.99, "max_epochs": 9}
+    trainer, model, data, run = build("run", **options)
+    trainer.fit(model, datamodule=data)
+    assert len(run.history) == 2
+    before = run.last.read_bytes()
+    trainer, resumed, data, again = build("run", resume=run.path, **options)
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(run.last), weights_only=True)
+    assert len(again.history) == 2
+    assert run.last.read_bytes() == before
+    assert_same_weights(model, resumed)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
+def test_a_planned_schedule_is_not_resumed_under_another_plan(build, schedule):
+    trainer, model, data, run = build("run", max_epochs=1, schedule=schedule)
+    trainer.fit(model, datamodule=data)
+    trainer, model, data, _ = build("run", max_epochs=2, resume=run.path, schedule=schedule)
+    with pytest.raises(InputError, match=f"{schedule} of this run was planned for 4 steps and the options make 8"):
+        trainer.fit(model, datamodule=data, ckpt_path=str(run.last), weights_only=True)
 
 
 def test_number_of_workers_changes_nothing(build):

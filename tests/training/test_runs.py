@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.testing import SO3Error
 from csgnn_dgl.training import RunFolder, check_fits, read_checkpoint, score_views, write_results
 from csgnn_dgl.training.checkpoints import plain
 from csgnn_dgl.training.reports import results_table
@@ -104,6 +105,23 @@ def test_results_are_kept_as_json_table_and_figure(tmp_path, scores):
     assert results_table(scores) in text
     assert "validation: a stratified part" in text
     assert (tmp_path / "out" / "confusion.png").read_bytes().startswith(PNG)
+    assert "so3_error" not in content
+    assert not (tmp_path / "out" / "so3_error.png").exists()
+
+
+def test_results_may_hold_the_error_under_rotation(tmp_path, scores):
+    error = SO3Error((0.0, 90.0), (0.0, 0.25), (0.0, 0.125), num_clouds=8)
+    content = json.loads(write_results(tmp_path, scores, ("a", "b", "c"), {}, error).read_text())
+    assert content["so3_error"] == {
+        "angles": [0.0, 90.0],
+        "relative_error": [0.0, 0.25],
+        "changed": [0.0, 0.125],
+        "num_clouds": 8,
+    }
+    text = (tmp_path / "results.md").read_text()
+    assert "| 90°   | 0.2500         | 12.5 %        |" in text
+    assert "Over 8 test shapes" in text
+    assert (tmp_path / "so3_error.png").read_bytes().startswith(PNG)
 
 
 def test_table_says_with_and_without_voting(scores):
