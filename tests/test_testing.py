@@ -82,7 +82,7 @@ def test_so3_error_is_zero_without_rotation_and_grows_with_the_angle() -> None:
     # Height after a turn by t about an axis at polar angle a: 1 - (1 - cos t) sin² a; the mean of sin² a is 2/3.
     expected = [2 / 3 * (1 - np.cos(np.deg2rad(t))) / np.sqrt(2) for t in (0, 30, 90, 180)]
     np.testing.assert_allclose(error.relative_error, expected, rtol=0.03, atol=1e-12)
-    assert error.changed[0] == 0 and error.angles == (0, 30, 90, 180)
+    assert error.changed[0] == 0 and list(error.angles) == [0, 30, 90, 180]
     assert str(error).splitlines()[0].startswith("angle") and len(str(error).splitlines()) == 5
 
 
