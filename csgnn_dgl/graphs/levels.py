@@ -82,7 +82,7 @@ class ConcentricLevel(_Structure):
 
     @classmethod
     def of(cls, graph: ConcentricLevel | dgl.DGLGraph) -> ConcentricLevel:
-        """Return `graph` itself, or the level that owns a bare heterograph (read once, then remembered).
+        """Return `graph` itself, or the level that owns a bare heterograph (read once, and again once edited).
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class ConcentricLevel(_Structure):
                 "expected a ConcentricLevel or a DGL heterograph with 'intra' and 'radial' edges, "
                 f"not {_describe(graph)}; concentric_heterograph(level, num_spheres) builds one"
             )
-        if graph not in _LEVELS_OF_GRAPHS:
+        if graph not in _LEVELS_OF_GRAPHS or _LEVELS_OF_GRAPHS[graph].index is not graph._graph:
             _LEVELS_OF_GRAPHS[graph] = _GivenLevel(graph)
         return _LEVELS_OF_GRAPHS[graph]
 
@@ -139,7 +139,7 @@ class _GivenLevel(ConcentricLevel):
         super().__init__(level, num_spheres, 2 * int(offsets.abs().max() if len(offsets) else 0) + 1)
         if self.num_vertices * num_spheres != count:
             raise ValueError(f"{count} nodes on {num_spheres} spheres are no concentric icospheres")
-        self._given = weakref.ref(graph)
+        self._given, self.index = weakref.ref(graph), graph._graph
 
     def has_radial_kernel(self, kernel_size: int) -> bool:
         """Count the edges of each offset: an edited graph may lack some."""
@@ -184,7 +184,7 @@ class PoolingLevel(_Structure):
 
     @classmethod
     def of(cls, graph: PoolingLevel | dgl.DGLGraph) -> PoolingLevel:
-        """Return `graph` itself, or the step that owns a bare bipartite graph (read once, then remembered).
+        """Return `graph` itself, or the step that owns a bare bipartite graph (read once, and again once edited).
 
         Raises
         ------
@@ -198,7 +198,7 @@ class PoolingLevel(_Structure):
                 f"expected a PoolingLevel or a DGL graph fine -pool-> coarse, not {_describe(graph)}; "
                 "pooling_graph(level, num_spheres) builds one"
             )
-        if graph not in _STEPS_OF_GRAPHS:
+        if graph not in _STEPS_OF_GRAPHS or _STEPS_OF_GRAPHS[graph].index is not graph._graph:
             _STEPS_OF_GRAPHS[graph] = _GivenStep(graph)
         return _STEPS_OF_GRAPHS[graph]
 
@@ -218,7 +218,7 @@ class _GivenStep(PoolingLevel):
 
     def __init__(self, graph: dgl.DGLGraph) -> None:
         self.num_fine, self.num_coarse = graph.num_nodes(FINE), graph.num_nodes(COARSE)
-        self._given = weakref.ref(graph)
+        self._given, self.index = weakref.ref(graph), graph._graph
 
     @property
     def graph(self) -> dgl.DGLGraph:
@@ -235,5 +235,6 @@ def _describe(graph: object) -> str:
     return type(graph).__name__ if edge_types is None else f"a graph with the edge types {edge_types}"
 
 
-_LEVELS_OF_GRAPHS: weakref.WeakKeyDictionary[Any, ConcentricLevel] = weakref.WeakKeyDictionary()
-_STEPS_OF_GRAPHS: weakref.WeakKeyDictionary[Any, PoolingLevel] = weakref.WeakKeyDictionary()
+# Editing a DGL graph in place gives it another index (its `_graph`): what was read of the old one is then forgotten.
+_LEVELS_OF_GRAPHS: weakref.WeakKeyDictionary[Any, _GivenLevel] = weakref.WeakKeyDictionary()
+_STEPS_OF_GRAPHS: weakref.WeakKeyDictionary[Any, _GivenStep] = weakref.WeakKeyDictionary()

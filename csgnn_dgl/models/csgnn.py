@@ -194,7 +194,7 @@ class CSGNN(nn.Module):
             If the shape does not fit the grid.
         """
         level = self.grid.levels[-1]
-        check_features(features, level.num_spheres * level.num_vertices, level.num_spheres)
+        features = check_features(features, level.num_spheres * level.num_vertices, level.num_spheres)
         maxima = []
         for index, block in zip(range(self.grid.level, -1, -1), self.blocks, strict=True):
             features = block(self.grid.levels[index], features)

@@ -171,6 +171,11 @@ def test_unusable_clouds_are_refused(points: torch.Tensor, message: str) -> None
         small()(points)
 
 
+def test_node_features_are_taken_too() -> None:
+    model, features = small(), torch.rand(3, 162, 2, 2)
+    torch.testing.assert_close(model.forward_grid(features.flatten(0, 1)), model.forward_grid(features))
+
+
 def test_features_of_another_grid_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(3, 162, B, C\) expected"):
         small().forward_grid(torch.zeros(3, 42, 1, 2))
