@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from csgnn_dgl.geometry.icosphere import level_of
 from csgnn_dgl.geometry.rotations import icosahedral_rotations, vertex_permutations
 
 Kind = Literal["points", "grid", "invariant"]
@@ -56,7 +57,7 @@ def rotate_grid(features: Tensor, rotation_index: int) -> Tensor:
     ValueError
         If V is no level's number of vertices.
     """
-    permutation = torch.from_numpy(vertex_permutations(_level_of(features.shape[1]))[rotation_index].copy())
+    permutation = torch.from_numpy(vertex_permutations(level_of(features.shape[1]))[rotation_index].copy())
     result = torch.empty_like(features)
     result[:, permutation.to(features.device)] = features
     return result
@@ -232,11 +233,8 @@ def _kind_of(values: Tensor) -> Kind:
 
 
 def _is_vertex_count(count: int) -> bool:
-    return any(count == 10 * 4**level + 2 for level in range(12))
-
-
-def _level_of(num_vertices: int) -> int:
-    for level in range(12):
-        if num_vertices == 10 * 4**level + 2:
-            return level
-    raise ValueError(f"{num_vertices} is no icosphere's number of vertices (10·4^l + 2)")
+    try:
+        level_of(count)
+    except ValueError:
+        return False
+    return True

@@ -105,6 +105,32 @@ def icosphere(level: int) -> Icosphere:
     return _subdivide(icosphere(int(level) - 1))
 
 
+def level_of(num_vertices: int) -> int:
+    """Return the level whose icosphere has this number of vertices.
+
+    Parameters
+    ----------
+    num_vertices
+        V.
+
+    Returns
+    -------
+    int
+        The level l with V = 10·4^l + 2.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    level = 0
+    while 10 * 4**level + 2 < num_vertices:
+        level += 1
+    if 10 * 4**level + 2 != num_vertices:
+        raise ValueError(f"{num_vertices} is no icosphere's number of vertices (10·4^l + 2)")
+    return level
+
+
 def midpoint_indices(sphere: Icosphere, pairs: IntArray) -> IntArray:
     """Return the vertex of the next finer level that halves each edge.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from csgnn_dgl.geometry.icosphere import FloatArray, icosphere
+from csgnn_dgl.geometry.icosphere import FloatArray, icosphere, level_of
 from csgnn_dgl.graphs.heterograph import INTRA, NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
 
@@ -79,10 +79,7 @@ def draw_features(features: Tensor | FloatArray, axes: Axes3D | None = None, cut
 
     axes = _ball_axes(axes)
     values = np.asarray(features, dtype=float)
-    level = next((level for level in range(12) if 10 * 4**level + 2 >= values.shape[1]), 12)
-    sphere = icosphere(level)
-    if sphere.num_vertices != values.shape[1]:
-        raise ValueError(f"features (R, V) expected; {values.shape[1]} is no icosphere's number of vertices")
+    sphere = icosphere(level_of(values.shape[1]))
     shades = values[:, sphere.faces].mean(axis=2) / (values.max() or 1.0)
     for index, shade in enumerate(shades):
         corners = sphere.vertices[sphere.faces] * (index + 1) / len(values)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from csgnn_dgl.geometry.icosphere import icosphere
+from csgnn_dgl.geometry.icosphere import icosphere, level_of
 from csgnn_dgl.graphs.heterograph import INTRA, NODE, RADIAL, concentric_heterograph
 from csgnn_dgl.graphs.pooling import COARSE, FINE, POOL, pooling_graph
 from csgnn_dgl.graphs.relation import Relation
@@ -131,14 +131,14 @@ class _GivenLevel(ConcentricLevel):
     def __init__(self, graph: dgl.DGLGraph) -> None:
         count = graph.num_nodes(NODE)
         num_spheres = int(graph.nodes[NODE].data["sphere"].max()) + 1
-        level = next(level for level in range(32) if (10 * 4**level + 2) * num_spheres >= count)
         self._offset_counts = torch.bincount(
             graph.edges[RADIAL].data["offset"].cpu() + num_spheres, minlength=2 * num_spheres + 1
         )
         offsets = self._offset_counts.nonzero() - num_spheres
-        super().__init__(level, num_spheres, 2 * int(offsets.abs().max() if len(offsets) else 0) + 1)
-        if self.num_vertices * num_spheres != count:
+        if count % num_spheres:
             raise ValueError(f"{count} nodes on {num_spheres} spheres are no concentric icospheres")
+        reach = int(offsets.abs().max()) if len(offsets) else 0
+        super().__init__(level_of(count // num_spheres), num_spheres, 2 * reach + 1)
         self._given, self.index = weakref.ref(graph), graph._graph
 
     def has_radial_kernel(self, kernel_size: int) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from scipy.spatial import ConvexHull
 
 from csgnn_dgl.geometry import icosphere
-from csgnn_dgl.geometry.icosphere import midpoint_indices
+from csgnn_dgl.geometry.icosphere import level_of, midpoint_indices
 
 LEVELS = range(6)
 
@@ -85,6 +85,13 @@ def test_neighbours_are_the_edges_in_counter_clockwise_order(level: int) -> None
         assert set(ring.tolist()) == adjacent[vertex] and ring[0] == min(adjacent[vertex])
         turned = np.cross(sphere.vertices[ring], sphere.vertices[np.roll(ring, -1)])
         assert (turned @ sphere.vertices[vertex] > 0).all()
+
+
+def test_the_level_is_told_from_the_number_of_vertices() -> None:
+    assert [level_of(icosphere(level).num_vertices) for level in LEVELS] == list(LEVELS)
+    for count in (0, 1, 13, 41, 2563):
+        with pytest.raises(ValueError, match=f"{count} is no icosphere's number of vertices"):
+            level_of(count)
 
 
 def test_icospheres_are_shared_and_read_only() -> None:
