@@ -27,7 +27,7 @@ def assert_same_weights(one, other):
 
 @pytest.mark.parametrize(("schedule", "workers"), [("plateau", 1), ("one_cycle", 2), ("cosine", 0)])
 def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, schedule, workers):
-    options = {"schedule": schedule, "learning_rate": 1e-2, "patience": 0, "threshold": 0.5, "minimum_rate": 0.0}
+    options = {"schedule": schedule, "learning_rate": 1e-2, "patience": 0, "threshold": 0.9, "minimum_rate": 0.0}
     trainer, straight, data, folder = build("straight", **options)
     trainer.fit(straight, datamodule=data)
 
