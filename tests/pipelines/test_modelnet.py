@@ -293,11 +293,13 @@ def test_the_program_as_a_user_starts_it(tiny_config, work):
     """Ctrl-C keeps the last epoch and says how to go on; errors end with code 2; nothing but our own lines is shown."""
     command = [sys.executable, "-m", "pipelines.modelnet", "fit", "--config", str(tiny_config)]
     process = subprocess.Popen(
-        [*command, "--trainer.max_epochs", "5000", "--model.patience", "5000"],
+        [*command, "--trainer.max_epochs", "500", "--model.patience", "500"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env=environment(),
+        # Where the tests run in the background of a shell, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     lines = []
     assert process.stdout is not None
