@@ -62,6 +62,34 @@ class Relation:
         start = self.offsets[:-1, None].long()
         return self.sources.long()[start + torch.where(position < degree[:, None], position, 0)]
 
+    @cached_property
+    def readers(self) -> tuple[Tensor, Tensor]:
+        """The targets that read each source, as `targets` but ordered by target, and the place of the source in each.
+
+        ``(targets, places)``, (E,) int32 or int64 and (E,) uint8: target ``targets[e]`` reads the source as number
+        ``places[e]`` of its own list. No target may have more than 256 sources.
+        """
+        count = self.offsets.diff().long()
+        if len(count) and int(count.max()) > 256:
+            raise ValueError(f"a target has {int(count.max())} sources; their places are counted to 256 at most")
+        target = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+        place = torch.arange(len(target), device=count.device) - self.offsets.long()[target]
+        order = torch.argsort(self.sources, stable=True)
+        return target[order].to(self.sources.dtype), place[order].to(torch.uint8)
+
+    @cached_property
+    def readers_table(self) -> tuple[Tensor, Tensor]:
+        """`readers` as two tables (sources, most readers of a source), int64 and int16; missing ones have place -1."""
+        targets, places = self.readers
+        count = self.reverse_offsets.diff().long()
+        row = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
+        column = torch.arange(len(row), device=count.device) - self.reverse_offsets.long()[row]
+        shape = (len(count), int(count.max()) if len(count) else 0)
+        target = torch.zeros(shape, dtype=torch.int64, device=count.device)
+        place = torch.full(shape, -1, dtype=torch.int16, device=count.device)
+        target[row, column], place[row, column] = targets.long(), places.to(torch.int16)
+        return target, place
+
     @property
     def reverse(self) -> Relation:
         """The same edges with source and target exchanged."""

@@ -15,6 +15,7 @@ from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.forms import Form, check_features
 from csgnn_dgl.nn.gather import overall_max
+from csgnn_dgl.nn.norm import NormReLU
 from csgnn_dgl.nn.pool import Reduction, SpherePool
 
 # Convolutions per level, from the finest down: (intra-sphere, radial).
@@ -67,7 +68,7 @@ class CSGNN(nn.Module):
     num_points
         Points per cloud; clouds of other sizes are resampled.
     form
-        Form of every layer: ``"auto"``, ``"fast"`` or ``"reference"``.
+        Form of every layer: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"``.
 
     Attributes
     ----------
@@ -143,12 +144,10 @@ class CSGNN(nn.Module):
         self.head = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(total, 512),
-            nn.BatchNorm1d(512),
-            nn.ReLU(),
+            NormReLU(512),
             nn.Dropout(dropout),
             nn.Linear(512, 256),
-            nn.BatchNorm1d(256),
-            nn.ReLU(),
+            NormReLU(256),
             nn.Dropout(dropout),
             nn.Linear(256, num_classes),
         )
@@ -199,9 +198,10 @@ class CSGNN(nn.Module):
         maxima = []
         for index, block in zip(range(self.grid.level, -1, -1), self.blocks, strict=True):
             features = block(self.grid.levels[index], features)
-            maxima.append(overall_max(features))
-            if index > 0:
-                features = self.pool(self.grid.steps[index], features)
+            pooled = self.pool(self.grid.steps[index], features) if index > 0 else features
+            # Every vertex is in the neighbourhood of some coarse vertex: its maximum is among the pooled ones.
+            maxima.append(overall_max(pooled if self.pool.reduction == "max" else features))
+            features = pooled
         return self.head(torch.cat(maxima, dim=-1))
 
     def _resample(self, points: Tensor) -> Tensor:

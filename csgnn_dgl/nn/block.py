@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from csgnn_dgl.nn.forms import Form
+from csgnn_dgl.graphs.levels import ConcentricLevel
+from csgnn_dgl.nn.compiled import run
+from csgnn_dgl.nn.forms import Form, check_features
 from csgnn_dgl.nn.intra import IntraSphereConv
 from csgnn_dgl.nn.norm import NormReLU
 from csgnn_dgl.nn.radial import RadialConv
 
 if TYPE_CHECKING:
     import dgl
-
-    from csgnn_dgl.graphs.levels import ConcentricLevel
 
 
 class ConcentricBlock(nn.Module):
@@ -64,13 +64,30 @@ class ConcentricBlock(nn.Module):
             RadialConv(inner, outer, kernel_size, form=form) for inner, outer in pairwise(widths)
         )
         self.radial_norms = nn.ModuleList(NormReLU(width) for width in radial_channels)
-        self.out_channels = widths[-1]
+        self.in_channels, self.out_channels = in_channels, widths[-1]
 
     def forward(self, graph: ConcentricLevel | dgl.DGLGraph, features: Tensor) -> Tensor:
-        """Apply all convolutions; see the class for shapes."""
-        for conv, norm in zip(self.intra, self.intra_norms, strict=True):
-            result = norm(conv(graph, features))
-            features = result + features if result.shape == features.shape else result
-        for conv, norm in zip(self.radial, self.radial_norms, strict=True):
-            features = norm(conv(graph, features))
-        return features
+        """Apply all convolutions; see the class for shapes.
+
+        Where all of them run compiled, they do so in one step.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As the convolutions do.
+        """
+        level = ConcentricLevel.of(graph)
+        grid = check_features(features, level.num_spheres * level.num_vertices, level.num_spheres, self.in_channels)
+        intra: list[Any] = list(zip(self.intra, self.intra_norms, strict=True))
+        radial: list[Any] = list(zip(self.radial, self.radial_norms, strict=True))
+        layers = [conv.compiled(level, grid, norm, conv.in_channels == conv.out_channels) for conv, norm in intra]
+        layers += [conv.compiled(level, grid, norm) for conv, norm in radial]
+        if all(layers):
+            grid = run(grid, layers)
+        else:
+            for conv, norm in intra:
+                result = norm(conv(level, grid))
+                grid = result + grid if conv.in_channels == conv.out_channels else result
+            for conv, norm in radial:
+                grid = norm(conv(level, grid))
+        return grid.reshape(*features.shape[:-1], self.out_channels)

@@ -5,9 +5,12 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-Form = Literal["auto", "fast", "reference"]
-"""``"reference"``: DGL message passing. ``"fast"``: matrix products and sums over tables, without dgl.
-``"auto"``: the fast form wherever it computes the same as the graph says."""
+from csgnn_dgl.nn import kernels
+
+Form = Literal["auto", "compiled", "fast", "reference"]
+"""``"reference"``: DGL message passing. ``"fast"``: matrix products and sums over tables in torch, without dgl, on any
+device. ``"compiled"``: C++ kernels for float32 and float64 on the CPU. ``"auto"``: the quickest that computes what the
+graph says: compiled where that can be, else fast."""
 
 
 def check_form(form: Form) -> Form:
@@ -15,6 +18,26 @@ def check_form(form: Form) -> Form:
     if form not in get_args(Form):
         raise ValueError(f"form must be one of {', '.join(get_args(Form))}, not {form!r}")
     return form
+
+
+def takes_compiled(form: Form, features: Tensor, weight: Tensor | None = None) -> bool:
+    """Say whether a layer of this form runs compiled on these features.
+
+    Raises
+    ------
+    ValueError
+        If it must and cannot.
+    """
+    if form not in ("auto", "compiled"):
+        return False
+    if kernels.fit(features, *(() if weight is None else (weight,))):
+        return True
+    if form == "compiled":
+        raise ValueError(
+            "form='compiled' needs g++, CSGNN_KERNELS not off, no autocast, and features and weights on the CPU that "
+            f"are both float32 or both float64, got {features.dtype} on {features.device}; use form='auto'"
+        )
+    return False
 
 
 def check_features(features: Tensor, num_nodes: int, num_spheres: int, channels: int | None = None) -> Tensor:

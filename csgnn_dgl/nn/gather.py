@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from csgnn_dgl.graphs.relation import Relation
+from csgnn_dgl.nn import kernels
 
 
 def neighbour_sum(features: Tensor, relation: Relation) -> Tensor:
@@ -30,7 +32,7 @@ def neighbour_sum(features: Tensor, relation: Relation) -> Tensor:
     return _NeighbourSum.apply(features, relation)
 
 
-def neighbour_max(features: Tensor, relation: Relation) -> Tensor:
+def neighbour_max(features: Tensor, relation: Relation, compiled: bool = False) -> Tensor:
     """Maximum over the sources of each target: y_t = max_{s → t} x_s; every target has at least one source.
 
     The gradient goes to the first of equal sources.
@@ -41,13 +43,15 @@ def neighbour_max(features: Tensor, relation: Relation) -> Tensor:
         (sources, M) real numbers.
     relation
         The edges.
+    compiled
+        Whether to use the compiled kernels, for float32 and float64 on the CPU.
 
     Returns
     -------
     torch.Tensor
         (targets, M).
     """
-    return _NeighbourMax.apply(features, relation)
+    return _NeighbourMax.apply(features, relation, compiled)
 
 
 def overall_max(features: Tensor) -> Tensor:
@@ -85,25 +89,55 @@ class _NeighbourSum(torch.autograd.Function):
 
 class _NeighbourMax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, relation: Relation) -> Tensor:
-        first, *others = relation.table.unbind(dim=1)
-        maximum = features.index_select(0, first)
-        winners = torch.zeros_like(maximum, dtype=torch.uint8)
-        for position, sources in enumerate(others, start=1):
-            candidates = features.index_select(0, sources)
-            if ctx.needs_input_grad[0]:
-                # Later positions are larger numbers: a maximum of bytes is faster than a masked fill.
-                torch.maximum(winners, (candidates > maximum).view(torch.uint8) * position, out=winners)
-            torch.maximum(maximum, candidates, out=maximum)
-        ctx.relation, ctx.num_sources = relation, len(features)
-        ctx.save_for_backward(winners)
+    def forward(ctx: Any, features: Tensor, relation: Relation, compiled: bool) -> Tensor:
+        features = features.contiguous()
+        largest = _largest_compiled if compiled else _largest
+        maximum, winners = largest(features, relation, ctx.needs_input_grad[0])
+        ctx.relation, ctx.compiled = relation, compiled
+        if winners is not None:
+            ctx.save_for_backward(winners)
         return maximum
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (winners,) = ctx.saved_tensors
-        result = gradient.new_zeros(ctx.num_sources, gradient.shape[1])
-        return result.scatter_add(0, ctx.relation.table.gather(1, winners.long()), gradient), None
+        relation, length = ctx.relation, gradient.shape[1]
+        if ctx.compiled:
+            result = gradient.new_empty(len(relation.reverse_offsets) - 1, length)
+            readers = (*relation.readers, relation.reverse_offsets)
+            sizes = (len(result), length)
+            kernels.call("max_backward", gradient.dtype, gradient.contiguous(), winners, *readers, result, *sizes)
+            return result, None, None
+        # Each source looks up the targets that read it: no atomics, so the same bits at every run.
+        result = gradient.new_zeros(())
+        for target, place in zip(*(table.unbind(dim=1) for table in relation.readers_table), strict=True):
+            won = winners.index_select(0, target) == place[:, None]
+            result = result + gradient.index_select(0, target).masked_fill_(~won, 0)
+        return result, None, None
+
+
+def _largest(features: Tensor, relation: Relation, winners_wanted: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the maxima, and the place of each among the sources of its target."""
+    first, *others = relation.table.unbind(dim=1)
+    maximum = features.index_select(0, first)
+    winners = torch.zeros_like(maximum, dtype=torch.uint8) if winners_wanted else None
+    for position, sources in enumerate(others, start=1):
+        candidates = features.index_select(0, sources)
+        if winners is not None:
+            # Later positions are larger numbers: a maximum of bytes is faster than a masked fill.
+            torch.maximum(winners, (candidates > maximum).view(torch.uint8) * position, out=winners)
+        torch.maximum(maximum, candidates, out=maximum)
+    return maximum, winners
+
+
+def _largest_compiled(features: Tensor, relation: Relation, winners_wanted: bool) -> tuple[Tensor, Tensor | None]:
+    shape = (len(relation.offsets) - 1, features.shape[1])
+    maximum = features.new_empty(shape)
+    winners = torch.empty(shape, dtype=torch.uint8) if winners_wanted else None
+    edges = (relation.sources, relation.offsets)
+    kernels.call("max_forward", features.dtype, features, *edges, maximum, winners, *shape)
+    return maximum, winners
 
 
 class _OverallMax(torch.autograd.Function):

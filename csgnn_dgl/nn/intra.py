@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import INTRA, NODE
 from csgnn_dgl.graphs.levels import ConcentricLevel
-from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form
+from csgnn_dgl.nn.compiled import CompiledLayer, run
+from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form, takes_compiled
 from csgnn_dgl.nn.gather import neighbour_sum
+from csgnn_dgl.nn.norm import NormReLU
 from csgnn_dgl.nn.radial import uniform_parameters
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class IntraSphereConv(nn.Module):
         Whether to add b.
     form
         ``"reference"``: DGL message passing; ``"fast"``: the sum over a table on the narrower side of the matrix
-        product; ``"auto"``: fast.
+        product; ``"compiled"``: sum and product block by block, differentiable once; ``"auto"``: compiled or fast.
 
     Attributes
     ----------
@@ -93,8 +95,20 @@ class IntraSphereConv(nn.Module):
         level = ConcentricLevel.of(graph)
         num_nodes = level.num_spheres * level.num_vertices
         grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
-        result = self._reference(level, grid) if self.form == "reference" else self._fast(level, grid)
+        if (layer := self.compiled(level, grid)) is not None:
+            result = run(grid, [layer])
+        else:
+            result = self._reference(level, grid) if self.form == "reference" else self._fast(level, grid)
         return result.reshape(*features.shape[:-1], self.out_channels)
+
+    def compiled(
+        self, level: ConcentricLevel, features: Tensor, norm: NormReLU | None = None, residual: bool = False
+    ) -> CompiledLayer | None:
+        """Return the layer in compiled form, with the norm that follows it, or None where it runs in another form."""
+        if not takes_compiled(self.form, features, self.weight):
+            return None
+        relation = level.relation("cpu", self.self_loop)
+        return CompiledLayer(self.weight[None], self.bias, norm, relation, residual)
 
     def _reference(self, level: ConcentricLevel, features: Tensor) -> Tensor:
         fn = require_dgl().function

@@ -1,20 +1,143 @@
 """Batch normalisation and ReLU of features on the grid."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from csgnn_dgl.nn.moments import Moments, num_processes, sum_across_processes
 
 
-class NormReLU(nn.BatchNorm1d):
-    """Batch norm per channel over spheres, vertices and samples, then ReLU: what follows every convolution.
+class NormReLU(nn.Module):
+    r"""Batch norm per channel over spheres, vertices and samples, then ReLU: what follows every convolution.
 
-    Every vertex of every sphere is one observation of each channel, so turning the grid changes nothing: the layer
-    is equivariant.
+    .. math:: z = \max\Big(0,\ \gamma\,\frac{y - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta\Big)
+
+    Every vertex of every sphere is one observation of each channel, so turning the grid changes nothing: the layer is
+    equivariant. In training, mean μ and variance σ² are those of the batch, over all processes that train together, on
+    CPUs and GPUs alike (`torch.nn.SyncBatchNorm` refuses CPUs); in evaluation, their running averages. Parameters and
+    buffers are named and initialised as in `torch.nn.BatchNorm1d`.
+
+    Parameters
+    ----------
+    channels
+        Number of channels C.
+    eps
+        ε.
+    momentum
+        Share of each new batch in the running averages.
 
     Shapes
     ------
-    - features: (R, V, B, C); output: the same.
+    - features: (..., C); output: the same.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps = eps
+        self.momentum = momentum
+        self.observing = True
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    @property
+    def measures(self) -> bool:
+        """Whether the layer normalises by the moments of the batch, as in training."""
+        return self.training
+
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise and rectify; see the class."""
-        rows = super().forward(features.reshape(-1, features.shape[-1]))
-        return rows.relu_().view(features.shape)
+        """Normalise and rectify; see the class.
+
+        Raises
+        ------
+        ValueError
+            In training, if each channel has one observation only.
+        """
+        rows = features.reshape(-1, features.shape[-1])
+        if self.measures:
+            self.check_count(len(rows))
+        if self.measures and num_processes() > 1:
+            return _AcrossProcesses.apply(rows, self.weight, self.bias, self).view(features.shape)
+        observed = self.measures and self.observing
+        if observed:
+            self.num_batches_tracked += 1
+        mean, variance = (self.running_mean, self.running_var) if observed or not self.measures else (None, None)
+        result = nn.functional.batch_norm(
+            rows, mean, variance, self.weight, self.bias, self.measures, self.momentum, self.eps
+        )
+        return result.relu_().view(features.shape)
+
+    def check_count(self, count: int) -> None:
+        """Raise ValueError unless there is something to normalise."""
+        if count * num_processes() == 1:
+            raise ValueError("batch norm needs more than one observation of a channel in training; use a larger batch")
+
+    @torch.no_grad()
+    def observe(self, moments: Moments) -> None:
+        """Add the moments of a batch to the running averages."""
+        if not self.observing:
+            return
+        self.num_batches_tracked += 1
+        unbiased = moments.scatter / max(moments.total - 1, 1)
+        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), self.momentum)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in its printed form."""
+        return f"{len(self.weight)}, eps={self.eps}, momentum={self.momentum}"
+
+
+@contextmanager
+def without_observing(module: nn.Module) -> Iterator[None]:
+    """Keep the running averages of all norms of a module as they are, as when a batch is computed a second time."""
+    norms = [norm for norm in module.modules() if isinstance(norm, NormReLU)]
+    for norm in norms:
+        norm.observing = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.observing = True
+
+
+class _AcrossProcesses(torch.autograd.Function):
+    """Batch norm by the moments of all processes, and ReLU.
+
+    A process has the gradient of its own loss; summed over the processes, the gradients are those of the sum of their
+    losses, which is what distributed training expects before it divides by the number of processes.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, norm: NormReLU) -> Tensor:
+        moments = Moments.of(rows).across_processes()
+        norm.observe(moments)
+        inverse = (moments.variance + norm.eps).rsqrt()
+        dtype = torch.promote_types(rows.dtype, weight.dtype)
+        scale = (weight.double() * inverse).to(dtype)
+        normal = (rows.to(dtype) - moments.mean.to(dtype)) * inverse.to(dtype)
+        result = (normal * weight + bias).relu_().to(rows.dtype)
+        ctx.save_for_backward(normal, scale, result)
+        ctx.count = moments.total
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        normal, scale, result = ctx.saved_tensors
+        passed = torch.where(result > 0, gradient, 0).to(normal.dtype)
+        sums = torch.stack([passed.sum(dim=0), (passed * normal).sum(dim=0)])
+        totals = (sum_across_processes(sums.double()) / ctx.count).to(normal.dtype)
+        rows = scale * (passed - totals[0] - normal * totals[1])
+        return rows.to(result.dtype), sums[1], sums[0], None

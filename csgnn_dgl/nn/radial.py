@@ -11,7 +11,10 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
-from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form
+from csgnn_dgl.nn.compiled import CompiledLayer, run
+from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form, takes_compiled
+from csgnn_dgl.nn.kernels import MAX_TAPS
+from csgnn_dgl.nn.norm import NormReLU
 
 if TYPE_CHECKING:
     import dgl
@@ -34,7 +37,8 @@ class RadialConv(nn.Module):
         Whether to add b.
     form
         ``"reference"``: DGL message passing over the ``radial`` edges, one offset at a time; ``"fast"``: one matrix
-        product per tap on contiguous slices; ``"auto"``: fast, unless the graph was edited and lacks radial edges.
+        product per tap on contiguous slices; ``"compiled"``: all taps of a block of vertices at once; ``"auto"``:
+        compiled or fast, unless the graph was edited and lacks radial edges.
 
     Attributes
     ----------
@@ -87,8 +91,24 @@ class RadialConv(nn.Module):
         level = ConcentricLevel.of(graph)
         num_nodes = level.num_spheres * level.num_vertices
         grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
+        if (layer := self.compiled(level, grid)) is not None:
+            result = run(grid, [layer])
+        else:
+            complete = self._check_edges(level)
+            result = self._fast(grid) if self.form != "reference" and complete else self._reference(level, grid)
+        return result.reshape(*features.shape[:-1], self.out_channels)
+
+    def compiled(self, level: ConcentricLevel, features: Tensor, norm: NormReLU | None = None) -> CompiledLayer | None:
+        """Return the layer in compiled form, with the norm that follows it, or None where it runs in another form."""
+        complete = self._check_edges(level)
+        if not complete or self.kernel_size > MAX_TAPS or not takes_compiled(self.form, features, self.weight):
+            return None
+        return CompiledLayer(self.weight, self.bias, norm)
+
+    def _check_edges(self, level: ConcentricLevel) -> bool:
+        """Say whether the level has all edges that the kernel reads; raise ValueError if it must and has not."""
         complete = level.has_radial_kernel(self.kernel_size)
-        if self.form == "fast" and not complete:
+        if self.form in ("fast", "compiled") and not complete:
             raise ValueError(
                 f"the graph lacks radial edges that a kernel of size {self.kernel_size} reads; "
                 "use form='reference' to convolve over the edges that it has"
@@ -98,9 +118,7 @@ class RadialConv(nn.Module):
                 f"the graph was built with kernel_size={level.kernel_size}, the layer has {self.kernel_size}; "
                 f"build the graph with kernel_size={self.kernel_size}"
             )
-        fast = self.form != "reference" and complete
-        result = self._fast(grid) if fast else self._reference(level, grid)
-        return result.reshape(*features.shape[:-1], self.out_channels)
+        return complete
 
     def _reference(self, level: ConcentricLevel, features: Tensor) -> Tensor:
         fn = require_dgl().function

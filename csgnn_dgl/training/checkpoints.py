@@ -11,7 +11,7 @@ import torch
 
 from csgnn_dgl.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 
 
 def plain(value: Any) -> Any:

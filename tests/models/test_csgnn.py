@@ -13,6 +13,7 @@ from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.models.csgnn import resampling, unit_ball
 from csgnn_dgl.testing import assert_equivariant
+from tests.forms import FORMS
 from tests.tolerances import TOLERANCE
 
 SMALL = {"level": 2, "num_spheres": 3, "channels": 2, "num_classes": 5, "base_width": 1, "num_points": 64}
@@ -59,18 +60,19 @@ def test_the_widths_are_those_of_figure_4() -> None:
     assert [c.in_features for c in CSGNN().head if isinstance(c, torch.nn.Linear)] == [1984, 512, 256]
 
 
-def test_reference_and_fast_model_agree_in_outputs_and_gradients(dtype: torch.dtype) -> None:
+def test_all_forms_of_the_model_agree_in_outputs_and_gradients(dtype: torch.dtype) -> None:
     points = torch.randn(4, 64, 3, dtype=dtype)
     outcomes = []
-    for form in ("reference", "fast"):
+    for form in FORMS:
         model = small(dtype, form=form)
         x = points.clone().requires_grad_()
         logits = model(x)
         logits.square().sum().backward()
         outcomes.append([logits.detach(), x.grad, *(p.grad for p in model.parameters())])
-    for got, wanted in zip(*outcomes, strict=True):
-        scale = float(wanted.abs().max()) or 1.0
-        torch.testing.assert_close(got / scale, wanted / scale, **TOLERANCE[dtype])
+    for outcome in outcomes[1:]:
+        for got, wanted in zip(outcome, outcomes[0], strict=True):
+            scale = float(wanted.abs().max()) or 1.0
+            torch.testing.assert_close(got / scale, wanted / scale, **TOLERANCE[dtype])
 
 
 def test_the_model_is_the_composition_that_the_paper_describes() -> None:

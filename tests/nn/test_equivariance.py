@@ -9,6 +9,7 @@ from torch import nn
 from csgnn_dgl.graphs import ConcentricGrid
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, RadialConv, SpherePool
 from csgnn_dgl.testing import assert_equivariant
+from tests.forms import FORMS
 
 GRID = ConcentricGrid(2, 3, kernel_size=5)
 LEVEL_LAYERS = {
@@ -21,7 +22,7 @@ LEVEL_LAYERS = {
 }
 
 
-@pytest.mark.parametrize("form", ["reference", "fast"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", LEVEL_LAYERS)
 def test_layers_of_one_level(name: str, form: str, dtype: torch.dtype) -> None:
     layer: nn.Module = LEVEL_LAYERS[name](form).to(dtype)
@@ -29,7 +30,7 @@ def test_layers_of_one_level(name: str, form: str, dtype: torch.dtype) -> None:
     assert_equivariant(lambda h: layer(GRID.levels[2], h), features, outputs_are="grid")
 
 
-@pytest.mark.parametrize("form", ["reference", "fast"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("reduction", ["max", "mean", "sum"])
 def test_pooling(reduction: Any, form: Any, dtype: torch.dtype) -> None:
     pool = SpherePool(reduction, form)

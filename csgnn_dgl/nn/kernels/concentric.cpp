@@ -1,0 +1,754 @@
+// Convolutions on concentric spheres with what surrounds them: the statistics of batch norm, batch norm with ReLU and
+// residual, their gradients, and maximum pooling.
+//
+// Everything is row-major. A grid (R, V, B, C) has R*V nodes, each of B rows of C channels. Work is cut into blocks of
+// nodes that stay in the second-level cache; threads take blocks in a fixed order, and partial sums are added in a fixed
+// order, so the same number of threads gives the same bits again. No sum is accumulated by atomics.
+//
+// Instantiated for float and double. Vector width and registers follow the processor that this is compiled on.
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <type_traits>
+#include <vector>
+
+#include <omp.h>
+
+namespace {
+
+#ifdef __AVX512F__
+constexpr int kVectorBytes = 64;
+constexpr int kTileRows = 12;  // 12 x 2 sums, 2 operands and a broadcast in 32 registers
+#else
+constexpr int kVectorBytes = 32;
+constexpr int kTileRows = 6;  // 6 x 2 sums, 2 operands and a broadcast in 16 registers
+#endif
+constexpr int kTileVectors = 2;
+constexpr int64_t kBlockBytes = 64 << 10;  // of each operand of a block: a few of them fit into half a megabyte
+constexpr int64_t kLeastRows = 96;           // a block's weights are read once for at least so many rows
+constexpr int kMaxTaps = 64;
+
+template <typename T>
+constexpr int kWidth = kVectorBytes / sizeof(T);
+template <typename T>
+constexpr int kPanel = kTileVectors * kWidth<T>;
+
+// Vectors in registers, and the same in memory of any alignment.
+template <typename T>
+struct Simd {
+  typedef T Vector __attribute__((vector_size(kVectorBytes)));
+  typedef T Unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+};
+template <typename T>
+using Vector = typename Simd<T>::Vector;
+
+template <typename T>
+inline Vector<T> load(const T* from) {
+  return *reinterpret_cast<const typename Simd<T>::Unaligned*>(from);
+}
+template <typename T>
+inline void store(T* to, Vector<T> value) {
+  *reinterpret_cast<typename Simd<T>::Unaligned*>(to) = value;
+}
+
+// Memory that a thread keeps from call to call, because fresh pages cost as much as arithmetic. It is aligned, has room
+// to read a whole panel beyond its end, and its content is whatever was left there.
+enum Slot { kPanels, kPartial, kSums, kStart, kSlots };
+
+template <typename T>
+T* workspace(Slot slot, int64_t size) {
+  struct Kept {
+    void* data = nullptr;
+    size_t bytes = 0;
+    ~Kept() { std::free(data); }
+  };
+  thread_local Kept kept[kSlots];
+  Kept& memory = kept[slot];
+  const size_t bytes = ((size + 2 * kPanel<T>) * sizeof(T) + 63) / 64 * 64;
+  if (memory.bytes < bytes) {
+    std::free(memory.data);
+    memory.data = std::aligned_alloc(64, bytes);
+    memory.bytes = bytes;
+  }
+  return static_cast<T*>(memory.data);
+}
+
+// ---------------------------------------------------------------------------------------------- matrix products
+
+// A matrix (depth, columns) cut into panels of columns, each stored row after row and padded with zeros.
+template <typename T>
+class Panels {
+ public:
+  // Element (k, n) is source[k * row_stride + n * column_stride].
+  Panels(const T* source, int64_t taps, int64_t tap_stride, int64_t depth, int64_t columns, int64_t row_stride,
+         int64_t column_stride)
+      : depth_(depth), count_((columns + kPanel<T> - 1) / kPanel<T>), data_(workspace<T>(kPanels, taps * count_ * depth * kPanel<T>)) {
+#pragma omp parallel for schedule(static) collapse(2)
+    for (int64_t tap = 0; tap < taps; ++tap)
+      for (int64_t panel = 0; panel < count_; ++panel) {
+        T* to = data_ + (tap * count_ + panel) * depth * kPanel<T>;
+        const int64_t wide = std::min<int64_t>(kPanel<T>, columns - panel * kPanel<T>);
+        const T* from = source + tap * tap_stride + panel * kPanel<T> * column_stride;
+        for (int64_t k = 0; k < depth; ++k)
+          for (int64_t n = 0; n < kPanel<T>; ++n)
+            to[k * kPanel<T> + n] = n < wide ? from[k * row_stride + n * column_stride] : T(0);
+      }
+  }
+  const T* panel(int64_t tap, int64_t index) const {
+    return data_ + (tap * count_ + index) * depth_ * kPanel<T>;
+  }
+  int64_t depth() const { return depth_; }
+  int64_t count() const { return count_; }
+
+ private:
+  int64_t depth_, count_;
+  T* data_;
+};
+
+template <typename T, int Rows, int Vectors>
+inline void store_tile(const Vector<T> (&sums)[Rows][Vectors], T* to, int64_t stride, int64_t columns, bool add) {
+  if (columns >= Vectors * kWidth<T>) {
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) {
+        T* place = to + i * stride + j * kWidth<T>;
+        store<T>(place, add ? load(place) + sums[i][j] : sums[i][j]);
+      }
+    return;
+  }
+  T spilled[Vectors * kWidth<T>];
+  for (int i = 0; i < Rows; ++i) {
+    for (int j = 0; j < Vectors; ++j) store<T>(spilled + j * kWidth<T>, sums[i][j]);
+    for (int64_t n = 0; n < columns; ++n) to[i * stride + n] = (add ? to[i * stride + n] : T(0)) + spilled[n];
+  }
+}
+
+// result (Rows, columns) = start + sum over taps of left[tap] (Rows, depth) times one panel of right[tap].
+template <typename T, int Rows, int Vectors>
+void multiply_tile(int taps, const T* const* left, int64_t depth, const T* const* right, const T* start, T* result,
+                   int64_t stride, int64_t columns) {
+  Vector<T> sums[Rows][Vectors];
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) sums[i][j] = load(start + j * kWidth<T>);
+  for (int tap = 0; tap < taps; ++tap) {
+    const T* a = left[tap];
+    const T* b = right[tap];
+    for (int64_t k = 0; k < depth; ++k, ++a, b += kPanel<T>) {
+      Vector<T> row[Vectors];
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) row[j] = load(b + j * kWidth<T>);
+#pragma GCC unroll 16
+      for (int i = 0; i < Rows; ++i) {
+        const T factor = a[i * depth];
+#pragma GCC unroll 2
+        for (int j = 0; j < Vectors; ++j) sums[i][j] += factor * row[j];
+      }
+    }
+  }
+  store_tile<T, Rows, Vectors>(sums, result, stride, columns, false);
+}
+
+// result (Rows, columns) += transposed left (rows, Rows) times right (rows, columns).
+template <typename T, int Rows, int Vectors>
+void outer_tile(int64_t rows, const T* left, int64_t left_stride, const T* right, int64_t right_stride, T* result,
+                int64_t stride, int64_t columns) {
+  Vector<T> sums[Rows][Vectors] = {};
+  for (int64_t r = 0; r < rows; ++r, left += left_stride, right += right_stride) {
+    Vector<T> row[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) row[j] = load(right + j * kWidth<T>);
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const T factor = left[i];
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sums[i][j] += factor * row[j];
+    }
+  }
+  store_tile<T, Rows, Vectors>(sums, result, stride, columns, true);
+}
+
+template <int N>
+using Constant = std::integral_constant<int, N>;
+
+// Call f with the number of rows and vectors as constants of the compiler.
+template <int Rows, typename F>
+void with_tile(int rows, int vectors, const F& f) {
+  if constexpr (Rows > 0) {
+    if (rows < Rows) return with_tile<Rows - 1>(rows, vectors, f);
+    if (vectors == 1)
+      f(Constant<Rows>{}, Constant<1>{});
+    else
+      f(Constant<Rows>{}, Constant<kTileVectors>{});
+  }
+}
+
+// Cut `rows` into tiles of nearly equal height and call f(first, height).
+template <typename F>
+void for_tiles(int64_t rows, const F& f) {
+  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  for (int64_t tile = 0, first = 0; tile < tiles; ++tile) {
+    const int64_t height = (rows - first) / (tiles - tile);
+    f(first, static_cast<int>(height));
+    first += height;
+  }
+}
+
+template <typename T>
+int vectors_of(int64_t columns) {
+  return columns > kWidth<T> ? kTileVectors : 1;
+}
+
+// result (rows, columns) = start + sum over taps of left[tap] (rows, depth) times right's tap of the number which[tap].
+template <typename T>
+void multiply(int64_t rows, int taps, const T* const* left, const int* which, const Panels<T>& right, const T* start,
+              T* result, int64_t columns) {
+  for (int64_t panel = 0; panel < right.count(); ++panel) {
+    const int64_t first = panel * kPanel<T>;
+    const T* b[kMaxTaps];
+    for (int tap = 0; tap < taps; ++tap) b[tap] = right.panel(which[tap], panel);
+    for_tiles(rows, [&](int64_t row, int height) {
+      const T* a[kMaxTaps];
+      for (int tap = 0; tap < taps; ++tap) a[tap] = left[tap] + row * right.depth();
+      with_tile<kTileRows>(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
+        multiply_tile<T, height_(), vectors()>(taps, a, right.depth(), b, start + first,
+                                               result + row * columns + first, columns, columns - first);
+      });
+    });
+  }
+}
+
+// result (depth, columns) += transposed left (rows, depth) times right (rows, columns).
+template <typename T>
+void add_outer(int64_t rows, const T* left, int64_t depth, const T* right, int64_t columns, T* result) {
+  for (int64_t first = 0; first < columns; first += kPanel<T>)
+    for_tiles(depth, [&](int64_t k, int height) {
+      with_tile<kTileRows>(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
+        outer_tile<T, height_(), vectors()>(rows, left + k, depth, right + first, columns,
+                                            result + k * columns + first, columns, columns - first);
+      });
+    });
+}
+
+// ------------------------------------------------------------------------------------------------------- gathers
+
+// to (length) = sum of the rows of x that `sources` name.
+template <typename T>
+void sum_rows(const T* x, int64_t length, const int32_t* sources, int64_t degree, T* to) {
+  constexpr int kUnrolled = 4 * kWidth<T>;
+  int64_t at = 0;
+  for (; at + kUnrolled <= length; at += kUnrolled) {
+    Vector<T> sums[4] = {};
+    for (int64_t e = 0; e < degree; ++e) {
+      const T* from = x + sources[e] * length + at;
+#pragma GCC unroll 4
+      for (int j = 0; j < 4; ++j) sums[j] += load(from + j * kWidth<T>);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) store<T>(to + at + j * kWidth<T>, sums[j]);
+  }
+  for (; at < length; ++at) {
+    T sum = 0;
+    for (int64_t e = 0; e < degree; ++e) sum += x[sources[e] * length + at];
+    to[at] = sum;
+  }
+}
+
+template <typename T>
+int64_t block_nodes(int64_t batch, int64_t widest) {
+  const int64_t rows = std::max<int64_t>(kLeastRows, kBlockBytes / static_cast<int64_t>(sizeof(T)) / widest);
+  return std::max<int64_t>(1, rows / batch);
+}
+
+// A sum for each thread, added up in the order of the threads.
+template <typename T>
+class Partial {
+ public:
+  explicit Partial(int64_t size) : size_(size), threads_(omp_get_max_threads()) {
+    data_ = workspace<T>(kPartial, threads_ * size);
+#pragma omp parallel for schedule(static)
+    for (int64_t i = 0; i < threads_ * size; ++i) data_[i] = 0;
+  }
+  int threads() const { return threads_; }
+  T* own() const { return data_ + omp_get_thread_num() * size_; }
+  void add_to(T* total) const {
+#pragma omp parallel for simd schedule(static)
+    for (int64_t i = 0; i < size_; ++i) {
+      T sum = total[i];
+      for (int thread = 0; thread < threads_; ++thread) sum += data_[thread * size_ + i];
+      total[i] = sum;
+    }
+  }
+
+ private:
+  int64_t size_;
+  int threads_;
+  T* data_;
+};
+
+// ---------------------------------------------------------------------------------------------------- batch norm
+
+// Call f(first, vectors) for groups of columns whose sums fit into registers: whole vectors, then single columns.
+template <typename T, typename F>
+void for_columns(int64_t columns, const F& f) {
+  int64_t first = 0;
+  for (; first + kPanel<T> <= columns; first += kPanel<T>) f(first, Constant<kTileVectors>{});
+  for (; first + kWidth<T> <= columns; first += kWidth<T>) f(first, Constant<1>{});
+  for (; first < columns; ++first) f(first, Constant<0>{});
+}
+
+// Vectors of adjacent columns; with `Vectors` = 0 a single column.
+template <typename T, int Vectors>
+struct Lanes {
+  static constexpr int kCount = Vectors > 0 ? Vectors : 1;
+  using Lane = std::conditional_t<(Vectors > 0), Vector<T>, T>;
+  static constexpr int kStep = Vectors > 0 ? kWidth<T> : 1;
+
+  Lane value[kCount];
+
+  static Lanes from(const T* place) {
+    Lanes lanes;
+#pragma GCC unroll 2
+    for (int j = 0; j < kCount; ++j) {
+      if constexpr (Vectors > 0)
+        lanes.value[j] = load(place + j * kStep);
+      else
+        lanes.value[j] = *place;
+    }
+    return lanes;
+  }
+  void to(T* place) const {
+    for (int j = 0; j < kCount; ++j) {
+      if constexpr (Vectors > 0)
+        store<T>(place + j * kStep, value[j]);
+      else
+        *place = value[j];
+    }
+  }
+};
+
+// Sums of the columns of a block about its first row, from which mean and scatter of all blocks are combined.
+template <typename T>
+void block_moments(const T* y, int64_t rows, int64_t columns, double* mean, double* scatter) {
+  for_columns<T>(columns, [&](int64_t first, auto vectors) {
+    using Group = Lanes<T, vectors()>;
+    const Group centre = Group::from(y + first);
+    Group sum = {}, square = {};
+    for (int64_t r = 1; r < rows; ++r) {
+      const Group row = Group::from(y + r * columns + first);
+#pragma GCC unroll 2
+      for (int j = 0; j < Group::kCount; ++j) {
+        const auto distance = row.value[j] - centre.value[j];
+        sum.value[j] += distance;
+        square.value[j] += distance * distance;
+      }
+    }
+    T sums[kPanel<T>], squares[kPanel<T>];
+    sum.to(sums);
+    square.to(squares);
+    for (int64_t c = 0; c < Group::kCount * Group::kStep; ++c) {
+      const double total = sums[c];
+      mean[first + c] = y[first + c] + total / rows;
+      scatter[first + c] = squares[c] - total * total / rows;
+    }
+  });
+}
+
+struct Moments {
+  std::vector<double> mean, scatter, rows;
+  int64_t columns;
+  Moments(int64_t blocks, int64_t columns)
+      : mean(blocks * columns), scatter(blocks * columns), rows(blocks), columns(columns) {}
+
+  // Mean and sum of squared distances from it, over all blocks.
+  void combine(double* all_mean, double* all_scatter) const {
+    double count = 0;
+    for (double n : rows) count += n;
+    for (int64_t c = 0; c < columns; ++c) {
+      double sum = 0, scattered = 0;
+      for (size_t b = 0; b < rows.size(); ++b) sum += rows[b] * mean[b * columns + c];
+      const double centre = sum / count;
+      for (size_t b = 0; b < rows.size(); ++b) {
+        const double distance = mean[b * columns + c] - centre;
+        scattered += std::max(0.0, scatter[b * columns + c]) + rows[b] * distance * distance;
+      }
+      // std::max loses a NaN, the centre keeps it.
+      all_mean[c] = centre;
+      all_scatter[c] = scattered + (centre - centre);
+    }
+  }
+};
+
+// z = relu(scale * y + shift) + residual, row by row; z may be y.
+template <typename T>
+void rectify(const T* y, const T* scale, const T* shift, const T* residual, T* z, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const T* from = y + r * columns;
+    T* to = z + r * columns;
+    if (residual != nullptr) {
+      const T* other = residual + r * columns;
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) {
+        const T value = scale[c] * from[c] + shift[c];
+        to[c] = (value < 0 ? T(0) : value) + other[c];
+      }
+    } else {
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) {
+        const T value = scale[c] * from[c] + shift[c];
+        to[c] = value < 0 ? T(0) : value;
+      }
+    }
+  }
+}
+
+// Gradient of the loss with respect to y, from that with respect to relu(scale * y + shift):
+// scale * [scale * y + shift > 0] * dz + slope * (y - mean) + constant.
+template <typename T>
+struct NormGradient {
+  const T *scale, *shift, *mean, *slope, *constant;
+
+  void apply(const T* dz, const T* y, T* dy, int64_t rows, int64_t columns) const {
+    for (int64_t r = 0; r < rows; ++r) {
+      const T *gradient = dz + r * columns, *value = y + r * columns;
+      T* to = dy + r * columns;
+#pragma omp simd
+      for (int64_t c = 0; c < columns; ++c) {
+        const T passed = scale[c] * value[c] + shift[c] > 0 ? gradient[c] : T(0);
+        to[c] = scale[c] * passed + (slope[c] * (value[c] - mean[c]) + constant[c]);
+      }
+    }
+  }
+};
+
+// --------------------------------------------------------------------------------------------------- convolutions
+
+// What the rows of a product begin with.
+template <typename T>
+const T* start_row(const T* bias, int64_t columns) {
+  T* start = workspace<T>(kStart, columns);
+  for (int64_t c = 0; c < columns; ++c) start[c] = bias == nullptr ? T(0) : bias[c];
+  return start;
+}
+
+// What follows a convolution's block while it is in the cache: its moments, or the norm that is known already.
+template <typename T>
+struct Finish {
+  Moments* moments;
+  const T *scale, *shift, *residual;
+
+  void operator()(int64_t block, T* y, int64_t offset, int64_t rows, int64_t columns) const {
+    if (moments != nullptr) {
+      moments->rows[block] = rows;
+      block_moments(y, rows, columns, moments->mean.data() + block * columns,
+                    moments->scatter.data() + block * columns);
+    }
+    if (scale != nullptr)
+      rectify(y, scale, shift, residual == nullptr ? nullptr : residual + offset, y, rows, columns);
+  }
+};
+
+template <typename T>
+void intra_forward(const T* x, const T* weight, const T* bias, const int32_t* sources, const int32_t* offsets, T* y,
+                   int64_t nodes, int64_t batch, int64_t depth, int64_t columns, double* mean, double* scatter,
+                   const T* scale, const T* shift, const T* residual) {
+  const Panels<T> panels(weight, 1, 0, depth, columns, columns, 1);
+  const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
+  const int64_t blocks = (nodes + per_block - 1) / per_block;
+  Moments moments(mean == nullptr ? 0 : blocks, columns);
+  const Finish<T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
+#pragma omp parallel
+  {
+    T* sums = workspace<T>(kSums, per_block * batch * depth);
+    const T* start = start_row(bias, columns);
+    const T* left[1] = {sums};
+    const int which[1] = {0};
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * per_block, last = std::min(nodes, first + per_block);
+      for (int64_t node = first; node < last; ++node)
+        sum_rows(x, batch * depth, sources + offsets[node], offsets[node + 1] - offsets[node],
+                 sums + (node - first) * batch * depth);
+      const int64_t rows = (last - first) * batch, offset = first * batch * columns;
+      multiply(rows, 1, left, which, panels, start, y + offset, columns);
+      finish(block, y + offset, offset, rows, columns);
+    }
+  }
+  if (mean != nullptr) moments.combine(mean, scatter);
+}
+
+// dx = reversed sum of dy, times the transposed weight, plus residual; dweight = transposed x times the sum.
+template <typename T>
+void intra_backward(const T* dy, const T* x, const T* weight, const int32_t* targets, const int32_t* offsets, T* dx,
+                    const T* residual, T* dweight, int64_t nodes, int64_t batch, int64_t depth, int64_t columns) {
+  const Panels<T> panels(weight, 1, 0, columns, depth, 1, columns);
+  const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
+  const int64_t blocks = (nodes + per_block - 1) / per_block;
+  const Partial<T> partial(depth * columns);
+#pragma omp parallel num_threads(partial.threads())
+  {
+    T *own = partial.own(), *sums = workspace<T>(kSums, per_block * batch * columns);
+    const T *start = start_row<T>(nullptr, depth), *left[1] = {sums};
+    const int which[1] = {0};
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * per_block, last = std::min(nodes, first + per_block);
+      for (int64_t node = first; node < last; ++node)
+        sum_rows(dy, batch * columns, targets + offsets[node], offsets[node + 1] - offsets[node],
+                 sums + (node - first) * batch * columns);
+      const int64_t rows = (last - first) * batch, offset = first * batch * depth;
+      if (dweight != nullptr) add_outer(rows, x + offset, depth, sums, columns, own);
+      if (dx == nullptr) continue;
+      multiply(rows, 1, left, which, panels, start, dx + offset, depth);
+      if (residual != nullptr) {
+        const T* other = residual + offset;
+        T* to = dx + offset;
+#pragma omp simd
+        for (int64_t i = 0; i < rows * depth; ++i) to[i] += other[i];
+      }
+    }
+  }
+  if (dweight != nullptr) partial.add_to(dweight);
+}
+
+template <typename T>
+void radial_forward(const T* x, const T* weight, const T* bias, T* y, int64_t spheres, int64_t vertices, int64_t batch,
+                    int64_t taps, int64_t depth, int64_t columns, double* mean, double* scatter, const T* scale,
+                    const T* shift, const T* residual) {
+  const Panels<T> panels(weight, taps, depth * columns, depth, columns, columns, 1);
+  const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
+  const int64_t blocks = (vertices + per_block - 1) / per_block;
+  Moments moments(mean == nullptr ? 0 : blocks * spheres, columns);
+  const Finish<T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
+#pragma omp parallel
+  {
+    const T* start = start_row(bias, columns);
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; ++block)
+      for (int64_t sphere = 0; sphere < spheres; ++sphere) {
+        const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
+        const int64_t rows = (last - first) * batch;
+        const T* left[kMaxTaps];
+        int which[kMaxTaps], count = 0;
+        for (int64_t tap = 0; tap < taps; ++tap) {
+          const int64_t read = sphere + tap - taps / 2;
+          if (read < 0 || read >= spheres) continue;
+          left[count] = x + (read * vertices + first) * batch * depth;
+          which[count++] = static_cast<int>(tap);
+        }
+        const int64_t offset = (sphere * vertices + first) * batch * columns;
+        multiply(rows, count, left, which, panels, start, y + offset, columns);
+        finish(block * spheres + sphere, y + offset, offset, rows, columns);
+      }
+  }
+  if (mean != nullptr) moments.combine(mean, scatter);
+}
+
+// As intra_backward, with dy made of dz and y block by block: the ring holds it for the spheres that a tap reaches.
+template <typename T>
+void radial_backward(const T* dz, const T* y, const NormGradient<T>& norm, const T* x, const T* weight, T* dx,
+                     T* dweight, int64_t spheres, int64_t vertices, int64_t batch, int64_t taps, int64_t depth,
+                     int64_t columns) {
+  const Panels<T> panels(weight, taps, depth * columns, columns, depth, 1, columns);
+  const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
+  const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
+  const Partial<T> partial(taps * depth * columns);
+#pragma omp parallel num_threads(partial.threads())
+  {
+    const int64_t slot = per_block * batch * columns;
+    T *own = partial.own(), *ring = workspace<T>(kSums, taps * slot);
+    const T* start = start_row<T>(nullptr, depth);
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
+      const int64_t rows = (last - first) * batch;
+      const auto fill = [&](int64_t sphere) {
+        const int64_t offset = (sphere * vertices + first) * batch * columns;
+        T* to = ring + sphere % taps * slot;
+        if (y == nullptr)
+          std::copy_n(dz + offset, rows * columns, to);
+        else
+          norm.apply(dz + offset, y + offset, to, rows, columns);
+      };
+      for (int64_t sphere = 0; sphere < std::min(reach, spheres); ++sphere) fill(sphere);
+      for (int64_t sphere = 0; sphere < spheres; ++sphere) {
+        if (sphere + reach < spheres) fill(sphere + reach);
+        const int64_t offset = (sphere * vertices + first) * batch * depth;
+        const T* left[kMaxTaps];
+        int which[kMaxTaps], count = 0;
+        for (int64_t tap = 0; tap < taps; ++tap) {
+          const int64_t wrote = sphere - (tap - reach);
+          if (wrote < 0 || wrote >= spheres) continue;
+          left[count] = ring + wrote % taps * slot;
+          which[count++] = static_cast<int>(tap);
+        }
+        if (dweight != nullptr)
+          for (int tap = 0; tap < count; ++tap)
+            add_outer(rows, x + offset, depth, left[tap], columns, own + which[tap] * depth * columns);
+        if (dx != nullptr) multiply(rows, count, left, which, panels, start, dx + offset, depth);
+      }
+    }
+  }
+  if (dweight != nullptr) partial.add_to(dweight);
+}
+
+// ------------------------------------------------------------------------------------- batch norm, whole tensors
+
+constexpr int64_t kNormRows = 512;
+
+template <typename T>
+void norm_forward(const T* y, const T* scale, const T* shift, const T* residual, T* z, int64_t rows, int64_t columns) {
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < rows; first += kNormRows)
+    rectify(y + first * columns, scale, shift, residual == nullptr ? nullptr : residual + first * columns,
+            z + first * columns, std::min(kNormRows, rows - first), columns);
+}
+
+// sums[0] = sum of dz where the ReLU let through, sums[1] = the same times (y - mean).
+template <typename T>
+void norm_sums(const T* dz, const T* y, const T* scale, const T* shift, const T* mean, double* sums, int64_t rows,
+               int64_t columns) {
+  const int64_t blocks = (rows + kNormRows - 1) / kNormRows;
+  std::vector<T> partial(blocks * 2 * columns);
+#pragma omp parallel for schedule(static)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t begin = block * kNormRows, end = std::min(rows, begin + kNormRows);
+    for_columns<T>(columns, [&](int64_t first, auto vectors) {
+      using Group = Lanes<T, vectors()>;
+      const Group slope = Group::from(scale + first), start = Group::from(shift + first);
+      const Group centre = Group::from(mean + first);
+      Group plain = {}, weighted = {};
+      for (int64_t r = begin; r < end; ++r) {
+        const Group gradient = Group::from(dz + r * columns + first), value = Group::from(y + r * columns + first);
+#pragma GCC unroll 2
+        for (int j = 0; j < Group::kCount; ++j) {
+          const auto passed =
+              slope.value[j] * value.value[j] + start.value[j] > 0 ? gradient.value[j] : typename Group::Lane{};
+          plain.value[j] += passed;
+          weighted.value[j] += passed * (value.value[j] - centre.value[j]);
+        }
+      }
+      plain.to(partial.data() + block * 2 * columns + first);
+      weighted.to(partial.data() + (block * 2 + 1) * columns + first);
+    });
+  }
+  std::fill_n(sums, 2 * columns, 0.0);
+  for (int64_t block = 0; block < blocks; ++block)
+    for (int64_t c = 0; c < 2 * columns; ++c) sums[c] += partial[block * 2 * columns + c];
+}
+
+template <typename T>
+void norm_backward(const T* dz, const T* y, const NormGradient<T>& norm, T* dy, int64_t rows, int64_t columns) {
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < rows; first += kNormRows)
+    norm.apply(dz + first * columns, y + first * columns, dy + first * columns, std::min(kNormRows, rows - first),
+               columns);
+}
+
+// -------------------------------------------------------------------------------------------------------- pooling
+
+template <typename T>
+using Place = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+constexpr int64_t kPoolLength = 256;  // a stretch of a row whose maxima and their places stay in the nearest cache
+
+// y = the largest of the rows that each target reads; winners = its place among them. A NaN wins.
+template <typename T>
+void max_forward(const T* x, const int32_t* sources, const int32_t* offsets, T* y, uint8_t* winners, int64_t targets,
+                 int64_t length) {
+#pragma omp parallel for schedule(static)
+  for (int64_t target = 0; target < targets; ++target) {
+    const int32_t *read = sources + offsets[target], degree = offsets[target + 1] - offsets[target];
+    for (int64_t first = 0; first < length; first += kPoolLength) {
+      const int64_t size = std::min(kPoolLength, length - first);
+      T* best = y + target * length + first;
+      Place<T> won[kPoolLength] = {};
+      std::copy_n(x + read[0] * length + first, size, best);
+      for (int32_t place = 1; place < degree; ++place) {
+        const T* from = x + read[place] * length + first;
+#pragma omp simd
+        for (int64_t i = 0; i < size; ++i) {
+          const bool larger = (from[i] > best[i]) | (from[i] != from[i]);
+          won[i] = larger ? Place<T>(place) : won[i];
+          best[i] = larger ? from[i] : best[i];
+        }
+      }
+      if (winners != nullptr) std::copy_n(won, size, winners + target * length + first);
+    }
+  }
+}
+
+// dx = sum of the gradients of the targets that a source won; `places` says where each target reads it.
+template <typename T>
+void max_backward(const T* dy, const uint8_t* winners, const int32_t* targets, const uint8_t* places,
+                  const int32_t* offsets, T* dx, int64_t sources, int64_t length) {
+#pragma omp parallel for schedule(static)
+  for (int64_t source = 0; source < sources; ++source) {
+    T* to = dx + source * length;
+    std::fill_n(to, length, T(0));
+    for (int32_t e = offsets[source]; e < offsets[source + 1]; ++e) {
+      const T* from = dy + targets[e] * length;
+      const uint8_t *won = winners + targets[e] * length, place = places[e];
+#pragma omp simd
+      for (int64_t i = 0; i < length; ++i) to[i] += won[i] == place ? from[i] : T(0);
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" void use_threads(int threads) { omp_set_num_threads(threads); }
+
+#define CSGNN_EXPORT(T, name)                                                                                         \
+  extern "C" void intra_forward_##name(const T* x, const T* weight, const T* bias, const int32_t* sources,            \
+                                       const int32_t* offsets, T* y, int64_t nodes, int64_t batch, int64_t depth,     \
+                                       int64_t columns, double* mean, double* scatter, const T* scale,                \
+                                       const T* shift, const T* residual) {                                           \
+    intra_forward<T>(x, weight, bias, sources, offsets, y, nodes, batch, depth, columns, mean, scatter, scale, shift, \
+                     residual);                                                                                       \
+  }                                                                                                                   \
+  extern "C" void intra_backward_##name(const T* dy, const T* x, const T* weight, const int32_t* targets,             \
+                                        const int32_t* offsets, T* dx, const T* residual, T* dweight, int64_t nodes,  \
+                                        int64_t batch, int64_t depth, int64_t columns) {                              \
+    intra_backward<T>(dy, x, weight, targets, offsets, dx, residual, dweight, nodes, batch, depth, columns);          \
+  }                                                                                                                   \
+  extern "C" void radial_forward_##name(const T* x, const T* weight, const T* bias, T* y, int64_t spheres,            \
+                                        int64_t vertices, int64_t batch, int64_t taps, int64_t depth,                 \
+                                        int64_t columns, double* mean, double* scatter, const T* scale,               \
+                                        const T* shift, const T* residual) {                                          \
+    radial_forward<T>(x, weight, bias, y, spheres, vertices, batch, taps, depth, columns, mean, scatter, scale,       \
+                      shift, residual);                                                                               \
+  }                                                                                                                   \
+  extern "C" void radial_backward_##name(const T* dz, const T* y, const T* scale, const T* shift, const T* mean,      \
+                                         const T* slope, const T* constant, const T* x, const T* weight, T* dx,       \
+                                         T* dweight, int64_t spheres, int64_t vertices, int64_t batch, int64_t taps,  \
+                                         int64_t depth, int64_t columns) {                                            \
+    radial_backward<T>(dz, y, NormGradient<T>{scale, shift, mean, slope, constant}, x, weight, dx, dweight, spheres,  \
+                       vertices, batch, taps, depth, columns);                                                        \
+  }                                                                                                                   \
+  extern "C" void norm_forward_##name(const T* y, const T* scale, const T* shift, const T* residual, T* z,            \
+                                      int64_t rows, int64_t columns) {                                                \
+    norm_forward<T>(y, scale, shift, residual, z, rows, columns);                                                     \
+  }                                                                                                                   \
+  extern "C" void norm_sums_##name(const T* dz, const T* y, const T* scale, const T* shift, const T* mean,            \
+                                   double* sums, int64_t rows, int64_t columns) {                                     \
+    norm_sums<T>(dz, y, scale, shift, mean, sums, rows, columns);                                                     \
+  }                                                                                                                   \
+  extern "C" void norm_backward_##name(const T* dz, const T* y, const T* scale, const T* shift, const T* mean,        \
+                                       const T* slope, const T* constant, T* dy, int64_t rows, int64_t columns) {     \
+    norm_backward<T>(dz, y, NormGradient<T>{scale, shift, mean, slope, constant}, dy, rows, columns);                 \
+  }                                                                                                                   \
+  extern "C" void max_forward_##name(const T* x, const int32_t* sources, const int32_t* offsets, T* y,                \
+                                     uint8_t* winners, int64_t targets, int64_t length) {                             \
+    max_forward<T>(x, sources, offsets, y, winners, targets, length);                                                 \
+  }                                                                                                                   \
+  extern "C" void max_backward_##name(const T* dy, const uint8_t* winners, const int32_t* targets,                    \
+                                      const uint8_t* places, const int32_t* offsets, T* dx, int64_t sources,          \
+                                      int64_t length) {                                                               \
+    max_backward<T>(dy, winners, targets, places, offsets, dx, sources, length);                                      \
+  }
+
+CSGNN_EXPORT(float, float32)
+CSGNN_EXPORT(double, float64)

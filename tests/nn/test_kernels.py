@@ -1,0 +1,149 @@
+"""The compiled kernels: made once, left out where they cannot be made, and the same bits at every run."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
+from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool, kernels
+from csgnn_dgl.nn.compiled import CompiledLayer, run
+from csgnn_dgl.nn.kernels import build
+from tests.tolerances import TOLERANCE
+
+needs_compiler = pytest.mark.skipif(not kernels.available(), reason="no g++ here, or CSGNN_KERNELS=off")
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty cache of compiled libraries."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kernels._library.cache_clear()
+    yield tmp_path / "csgnn_dgl"
+    kernels._library.cache_clear()
+
+
+def fake_compiler(folder: Path, script: str) -> str:
+    path = folder / "compiler"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+@needs_compiler
+def test_kernels_are_compiled_once(cache: Path) -> None:
+    first = build.compiled_library()
+    assert first is not None and first.parent == cache
+    written = first.stat().st_mtime_ns
+    assert build.compiled_library() == first
+    assert first.stat().st_mtime_ns == written
+    assert [path.name for path in cache.iterdir()] == [first.name]
+
+
+@needs_compiler
+def test_kernels_go_elsewhere_if_the_cache_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    library = build.compiled_library()
+    assert library is not None and library.is_file()
+    assert tmp_path not in library.parents
+
+
+def test_layers_run_on_torch_where_there_is_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert not kernels.available()
+    conv, features = IntraSphereConv(2, 3), torch.randn(2, 12, 1, 2)
+    assert conv(ConcentricLevel(0, 2), features).shape == (2, 12, 1, 3)
+    conv.form = "compiled"
+    with pytest.raises(ValueError, match=r"form='compiled' needs g\+\+"):
+        conv(ConcentricLevel(0, 2), features)
+
+
+def test_a_compiler_that_fails_is_reported_and_done_without(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path, 'echo "out of luck" >&2; exit 1'))
+    with pytest.warns(UserWarning, match=r"could not compile the kernels \(out of luck\)"):
+        assert not kernels.available()
+    assert list(cache.iterdir()) == []
+    assert not kernels.available()  # said once
+
+
+def test_kernels_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CSGNN_KERNELS", "off")
+    assert not kernels.available()
+    assert not kernels.fit(torch.zeros(1))
+
+
+@needs_compiler
+def test_only_what_the_kernels_can_take_is_given_to_them() -> None:
+    single, double = torch.zeros(2), torch.zeros(2, dtype=torch.float64)
+    assert kernels.fit(single, single) and kernels.fit(double)
+    assert not kernels.fit(single, double)
+    assert not kernels.fit(torch.zeros(2, dtype=torch.float16))
+    assert not kernels.fit(torch.zeros(0))
+    assert not kernels.fit(torch.zeros(2, device="meta"))
+
+
+@needs_compiler
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_same_threads_give_the_same_bits(threads: int) -> None:
+    level, features = ConcentricLevel(2, 3), torch.randn(3, 162, 5, 8)
+    block = ConcentricBlock(8, [16, 16], [24, 24], form="compiled")
+    before = torch.get_num_threads()
+
+    def once() -> list[torch.Tensor]:
+        block.zero_grad()
+        result = block(level, features)
+        result.square().sum().backward()
+        return [result.detach(), *(p.grad.clone() for p in block.parameters() if p.grad is not None)]
+
+    wanted = once()
+    try:
+        torch.set_num_threads(threads)
+        first, second = once(), once()
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    torch.testing.assert_close(first[0], wanted[0], **TOLERANCE[torch.float32])
+
+
+@needs_compiler
+def test_nothing_that_is_not_a_number_is_lost() -> None:
+    level, features = ConcentricLevel(1, 2), torch.randn(2, 42, 2, 4)
+    features[1, 7, 1, 2] = torch.nan
+    block = ConcentricBlock(4, [4], [4], form="compiled")
+    assert block(level, features).isnan().all()  # in training through the moments
+    result = ConcentricBlock(4, [4], [4], form="compiled").eval()(level, features)
+    assert result[:, 7, 1].isnan().all() and not result[:, :, 0].isnan().any()
+    pooled = SpherePool("max", "compiled")(PoolingLevel(1, 2), features)
+    assert pooled.isnan().any() and not pooled[0].isnan().any()
+
+
+@needs_compiler
+def test_moments_keep_their_digits_far_from_zero() -> None:
+    level = ConcentricLevel(1, 3)
+    block = ConcentricBlock(2, [3], [], form="compiled")
+    conv: Any = block.intra[0]
+    with torch.no_grad():
+        conv.bias.add_(1e3)
+    features = torch.randn(3, 42, 4, 2)
+    got = block(level, features)
+    norm = NormReLU(3)
+    wanted = norm(conv.double()(level, features.double()).float() - 1e3)
+    torch.testing.assert_close(got, wanted, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        block.intra_norms[0].running_var, norm.running_var, **TOLERANCE[torch.float32] | {"rtol": 1e-3}
+    )
+
+
+@needs_compiler
+def test_a_norm_without_anything_to_normalise_is_refused() -> None:
+    norm = NormReLU(2)
+    with pytest.raises(ValueError, match="needs more than one observation"):
+        norm(torch.zeros(1, 2))
+    with pytest.raises(ValueError, match="needs more than one observation"):
+        run(torch.zeros(1, 1, 1, 3), [CompiledLayer(torch.ones(1, 3, 2), None, norm)])
