@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -52,15 +52,16 @@ def run(features: Tensor, layers: Sequence[CompiledLayer]) -> Tensor:
     Parameters
     ----------
     features
-        (R, V, B, C) in float32 or float64, on the CPU.
+        (R, V, B, C) on the CPU, in float32 or float64; under autocast float32, or bfloat16 already.
     layers
-        The layers.
+        The layers, of the features' dtype, or float32 under autocast.
 
     Returns
     -------
     torch.Tensor
-        (R, V, B, F).
+        (R, V, B, F); bfloat16 under autocast.
     """
+    features = features.to(kernels.storage(features.dtype))
     parameters: list[Tensor | None] = []
     for layer in layers:
         norm = layer.norm
@@ -163,56 +164,94 @@ class _Chain(torch.autograd.Function):
         for layer, line, result in zip(layers[:-1], lines, kept[1:], strict=False):
             before = inputs[-1] if layer.residual else None
             inputs.append(result if line is None else _normalise(result, line, before))
+        current: Tensor | None = gradient.contiguous()
+        sums = None if lines[-1] is None else _norm_sums(gradient.contiguous(), kept[-1], lines[-1])
         results: list[Tensor | None] = []
         for index in reversed(range(len(layers))):
-            needs = ctx.needs_input_grad[2 + 4 * index : 6 + 4 * index]
+            assert current is not None
+            result, features = kept.pop(), inputs.pop()
+            found = _norm_gradients(sums, layers[index], lines[index], current)
+            previous = (kept[-1], lines[index - 1]) if index > 0 else None
             wanted = index > 0 or ctx.needs_input_grad[0]
-            found = _backward(gradient.contiguous(), kept.pop(), inputs.pop(), layers[index], lines[index], wanted)
-            results = [value if need else None for value, need in zip(found[1:], needs, strict=True)] + results
-            gradient = found[0]
-        return (gradient, None, *results)
+            current, weight_gradient, sums = _backward(
+                current, result, features, layers[index], lines[index], found.norm, wanted, previous
+            )
+            everything = (weight_gradient, found.before, found.weight, found.bias)
+            needs = ctx.needs_input_grad[2 + 4 * index : 6 + 4 * index]
+            results = [value if need else None for value, need in zip(everything, needs, strict=True)] + results
+        return (current, None, *results)
+
+
+def _norm_sums(gradient: Tensor, result: Tensor, line: _Coefficients) -> Tensor:
+    """Return the sums of the gradient that the ReLU lets through, and of the same times (y - mean): (2, F) float64."""
+    columns = result.shape[-1]
+    sums = torch.empty(2, columns, dtype=torch.float64)
+    sizes = (result.numel() // columns, columns)
+    kernels.call("norm_sums", result.dtype, gradient, result, line.scale, line.shift, line.mean, sums, *sizes)
+    return sums
+
+
+class _NormGradients(NamedTuple):
+    """Gradients of a norm's bias and weight and of the bias before it, and the line that gives that of its input."""
+
+    bias: Tensor | None
+    weight: Tensor | None
+    before: Tensor | None
+    norm: tuple[Tensor | None, ...]
+
+
+def _norm_gradients(
+    sums: Tensor | None, layer: CompiledLayer, line: _Coefficients | None, gradient: Tensor
+) -> _NormGradients:
+    if line is None or sums is None:
+        bias = None if layer.bias is None else gradient.sum((0, 1, 2), dtype=layer.bias.dtype)
+        return _NormGradients(None, None, bias, (None,) * 5)
+    dtype, inverse, scale = line.scale.dtype, line.inverse.double(), line.scale.double()
+    if line.count > 0:
+        # The norm takes out the mean, so that the bias before it changes nothing.
+        before = torch.zeros_like(scale)
+        totals = sum_across_processes(sums) / line.count
+        slope, constant = -scale * inverse**2 * totals[1], -scale * totals[0]
+    else:
+        before = scale * sums[0]
+        slope = constant = torch.zeros_like(scale)
+    norm = (line.scale, line.shift, line.mean, slope.to(dtype), constant.to(dtype))
+    return _NormGradients(sums[0].to(dtype), (sums[1] * inverse).to(dtype), before.to(dtype), norm)
 
 
 def _backward(
-    gradient: Tensor, result: Tensor, features: Tensor, layer: CompiledLayer, line: _Coefficients | None, wanted: bool
-) -> tuple[Any, Tensor, Tensor | None, Tensor | None, Tensor | None]:
-    """Return the gradients of the features (if `wanted`), weight, bias, norm's weight and norm's bias."""
+    gradient: Tensor,
+    result: Tensor,
+    features: Tensor,
+    layer: CompiledLayer,
+    line: _Coefficients | None,
+    norm: tuple[Tensor | None, ...],
+    wanted: bool,
+    previous: tuple[Tensor, _Coefficients | None] | None,
+) -> tuple[Tensor | None, Tensor, Tensor | None]:
+    """Return the gradients of features (if `wanted`) and weight, and the sums for the norm of the `previous` layer."""
     spheres, vertices, batch, depth = features.shape
     dtype, weight = features.dtype, layer.weight.detach().contiguous()
     taps, _, columns = weight.shape
-    sizes = (gradient.numel() // columns, columns)
-    norm: tuple[Tensor | None, ...]
-    if line is None:
-        scale_gradient = shift_gradient = None
-        bias_gradient = gradient.sum((0, 1, 2)) if layer.bias is not None else None
-        norm, before = (None,) * 5, gradient
-    else:
-        sums = torch.empty(2, columns, dtype=torch.float64)
-        kernels.call("norm_sums", dtype, gradient, result, line.scale, line.shift, line.mean, sums, *sizes)
-        inverse, scale = line.inverse.double(), line.scale.double()
-        shift_gradient, scale_gradient = sums[0].to(dtype), (sums[1] * inverse).to(dtype)
-        if line.count > 0:
-            # The norm takes out the mean, so that the bias before it changes nothing.
-            bias_gradient = torch.zeros_like(shift_gradient)
-            totals = sum_across_processes(sums) / line.count
-            slope, constant = -scale * inverse**2 * totals[1], -scale * totals[0]
-        else:
-            bias_gradient = (scale * sums[0]).to(dtype)
-            slope = constant = torch.zeros_like(scale)
-        norm = (line.scale, line.shift, line.mean, slope.to(dtype), constant.to(dtype))
     weight_gradient = torch.zeros_like(weight)
     feature_gradient = torch.empty_like(features) if wanted else None
+    sums = None
+    then: tuple[Tensor | None, ...] = (None,) * 5
+    if previous is not None and previous[1] is not None:
+        sums = torch.empty(2, depth, dtype=torch.float64)
+        then = (previous[0], previous[1].scale, previous[1].shift, previous[1].mean, sums)
     if layer.relation is None:
         grid = (spheres, vertices, batch, taps, depth, columns)
         given = (gradient, None if line is None else result, *norm, features, weight)
-        kernels.call("radial_backward", dtype, *given, feature_gradient, weight_gradient, *grid)
+        kernels.call("radial_backward", dtype, *given, feature_gradient, weight_gradient, *grid, *then)
     else:
+        before = gradient
         if line is not None:
             before = torch.empty_like(gradient)
+            sizes = (gradient.numel() // columns, columns)
             kernels.call("norm_backward", dtype, gradient, result, *norm, before, *sizes)
         nodes = (spheres * vertices, batch, depth, columns)
         edges = (layer.relation.targets, layer.relation.reverse_offsets)
         made = (feature_gradient, gradient if layer.residual else None, weight_gradient)
-        kernels.call("intra_backward", dtype, before, features, weight, *edges, *made, *nodes)
-    bias_gradient = None if layer.bias is None else bias_gradient
-    return feature_gradient, weight_gradient, bias_gradient, scale_gradient, shift_gradient
+        kernels.call("intra_backward", dtype, before, features, weight, *edges, *made, *nodes, *then)
+    return feature_gradient, weight_gradient, sums

@@ -11,6 +11,7 @@ import torch
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool, kernels
 from csgnn_dgl.nn.compiled import CompiledLayer, run
+from csgnn_dgl.nn.forms import Form, takes_compiled
 from csgnn_dgl.nn.kernels import build
 from tests.tolerances import TOLERANCE
 
@@ -82,6 +83,7 @@ def test_kernels_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_only_what_the_kernels_can_take_is_given_to_them() -> None:
     single, double = torch.zeros(2), torch.zeros(2, dtype=torch.float64)
     assert kernels.fit(single, single) and kernels.fit(double)
+    assert not kernels.fit(torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16))
     assert not kernels.fit(single, double)
     assert not kernels.fit(torch.zeros(2, dtype=torch.float16))
     assert not kernels.fit(torch.zeros(0))
@@ -109,6 +111,45 @@ def test_the_same_threads_give_the_same_bits(threads: int) -> None:
         torch.set_num_threads(before)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     torch.testing.assert_close(first[0], wanted[0], **TOLERANCE[torch.float32])
+
+
+@needs_compiler
+@pytest.mark.parametrize("training", [True, False])
+def test_autocast_stores_two_bytes_and_stays_close_to_float32(training: bool) -> None:
+    level, features = ConcentricLevel(2, 3), torch.randn(3, 162, 5, 9)
+    block = ConcentricBlock(9, [16, 16], [19, 24]).train(training)
+    pool, step = SpherePool("max"), PoolingLevel(2, 3)
+    seed = torch.randn(3, 42, 5, 24)
+
+    def run_once(enabled: bool, form: Form) -> list[torch.Tensor]:
+        for layer in [*block.intra, *block.radial, pool]:
+            layer.form = form
+        block.zero_grad()
+        x = features.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            result = pool(step, block(level, x))
+        assert result.dtype == (torch.bfloat16 if enabled else torch.float32)
+        result.float().backward(seed)
+        # In training the bias before a norm has no gradient but rounding.
+        named = [(name, p.grad) for name, p in block.named_parameters() if "norms" in name or ".weight" in name]
+        assert all(gradient is not None and gradient.dtype == torch.float32 for _, gradient in named)
+        return [result.detach().float(), x.grad, *(gradient for _, gradient in named)]  # type: ignore[list-item]
+
+    # A maximum or a ReLU may fall otherwise after rounding; torch's own bfloat16 shows by how much that counts.
+    for got, of_torch, exact in zip(
+        run_once(True, "compiled"), run_once(True, "fast"), run_once(False, "fast"), strict=True
+    ):
+        assert 1e-5 < float((got - exact).norm()) < 1.2 * float((of_torch - exact).norm())
+
+
+@needs_compiler
+def test_bfloat16_is_left_to_torch_where_the_processor_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = torch.zeros(2, 12, 1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        for native in (True, False):
+            monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda native=native: native)
+            assert takes_compiled("auto", features) is not native
+            assert takes_compiled("compiled", features)
 
 
 @needs_compiler

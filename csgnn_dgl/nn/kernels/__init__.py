@@ -1,6 +1,7 @@
-"""The compiled form of the layers: a C++ library for float32 and float64 on the CPU, called through ctypes.
+"""The compiled form of the layers: a C++ library for the CPU, called through ctypes.
 
-Compiled by g++ when first needed, for the processor at hand; nothing else in the package needs it. Where there is no
+It takes float32 and float64, and under bfloat16 autocast stores features in two bytes and computes in float32. Compiled
+by g++ when first needed, for the processor at hand; nothing else in the package needs it. Where there is no
 compiler, or the environment has ``CSGNN_KERNELS=off``, the layers run on torch.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,7 +18,7 @@ from torch import Tensor
 from csgnn_dgl.nn.kernels.build import compiled_library
 
 MAX_TAPS = 64
-_NAMES = {torch.float32: "float32", torch.float64: "float64"}
+_NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 
 
 @cache
@@ -30,14 +32,30 @@ def available() -> bool:
     return os.environ.get("CSGNN_KERNELS", "on") != "off" and _library() is not None
 
 
-def fit(*tensors: Tensor) -> bool:
-    """Whether the kernels take these tensors: all on the CPU, of one dtype, float32 or float64, no autocast."""
-    dtype = tensors[0].dtype
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether the processor has instructions for products in bfloat16, which torch then uses."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def storage(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which features of `dtype` are stored: bfloat16 under its autocast, else `dtype` itself."""
+    rounded = torch.is_autocast_enabled("cpu") and dtype != torch.float64
+    return torch.get_autocast_dtype("cpu") if rounded else dtype
+
+
+def fit(features: Tensor, weight: Tensor | None = None) -> bool:
+    """Whether the kernels take these features, and weights of a layer, as they are and under autocast as it is."""
+    stored = storage(features.dtype)
     return (
-        dtype in _NAMES
-        and all(tensor.device.type == "cpu" and tensor.dtype == dtype for tensor in tensors)
-        and all(tensor.numel() > 0 for tensor in tensors)
-        and not torch.is_autocast_enabled("cpu")
+        features.device.type == "cpu"
+        and features.numel() > 0
+        and stored in _NAMES
+        and (weight is None or weight.dtype == (torch.float32 if stored == torch.bfloat16 else stored))
         and not torch.compiler.is_compiling()
         and available()
     )
@@ -51,7 +69,7 @@ def call(name: str, dtype: torch.dtype, *arguments: Tensor | int | None) -> None
     name
         A function of ``concentric.cpp`` without the name of its type.
     dtype
-        float32 or float64.
+        That of the features: float32, float64 or bfloat16.
     arguments
         As there: tensors as pointers, numbers as int64.
     """

@@ -5,7 +5,9 @@
 // nodes that stay in the second-level cache; threads take blocks in a fixed order, and partial sums are added in a fixed
 // order, so the same number of threads gives the same bits again. No sum is accumulated by atomics.
 //
-// Instantiated for float and double. Vector width and registers follow the processor that this is compiled on.
+// Features are stored as S and computed with as T: (float, float), (double, double), and (bfloat16, float), where
+// products and sums have all digits of float and what goes through memory has half its bytes. Weights, moments and their
+// gradients are of type T. Vector width and registers follow the processor that this is compiled on.
 
 #include <algorithm>
 #include <cstdint>
@@ -34,11 +36,30 @@ constexpr int kWidth = kVectorBytes / sizeof(T);
 template <typename T>
 constexpr int kPanel = kTileVectors * kWidth<T>;
 
+// The upper half of a float, rounded to the nearest, ties to even.
+struct BFloat16 {
+  uint16_t bits;
+
+  BFloat16() = default;
+  explicit BFloat16(float value) {
+    const uint32_t whole = __builtin_bit_cast(uint32_t, value);
+    const uint32_t rounded = (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
+    bits = static_cast<uint16_t>(value != value ? 0x7fc0 : rounded);
+  }
+  operator float() const { return __builtin_bit_cast(float, static_cast<uint32_t>(bits) << 16); }
+};
+
 // Vectors in registers, and the same in memory of any alignment.
 template <typename T>
 struct Simd {
   typedef T Vector __attribute__((vector_size(kVectorBytes)));
   typedef T Unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+};
+template <>
+struct Simd<BFloat16> {
+  typedef uint16_t Half __attribute__((vector_size(kVectorBytes / 2)));
+  typedef uint16_t Unaligned __attribute__((vector_size(kVectorBytes / 2), aligned(2), may_alias));
+  typedef uint32_t Whole __attribute__((vector_size(kVectorBytes)));
 };
 template <typename T>
 using Vector = typename Simd<T>::Vector;
@@ -47,14 +68,78 @@ template <typename T>
 inline Vector<T> load(const T* from) {
   return *reinterpret_cast<const typename Simd<T>::Unaligned*>(from);
 }
+inline Vector<float> load(const BFloat16* from) {
+  const auto bits = *reinterpret_cast<const Simd<BFloat16>::Unaligned*>(from);
+  return (Vector<float>)(__builtin_convertvector(bits, Simd<BFloat16>::Whole) << 16);
+}
 template <typename T>
 inline void store(T* to, Vector<T> value) {
   *reinterpret_cast<typename Simd<T>::Unaligned*>(to) = value;
 }
 
+inline void store(BFloat16* to, Vector<float> value) {
+  const auto whole = (Simd<BFloat16>::Whole)value;
+  const Simd<BFloat16>::Whole not_a_number = (Simd<BFloat16>::Whole)(value != value);
+  const Simd<BFloat16>::Whole rounded = (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
+  const Simd<BFloat16>::Whole bits = (not_a_number & 0x7fc0) | (~not_a_number & rounded);
+  *reinterpret_cast<Simd<BFloat16>::Unaligned*>(to) = __builtin_convertvector(bits, Simd<BFloat16>::Half);
+}
+
+template <int N>
+using Constant = std::integral_constant<int, N>;
+
+// `Vectors` vectors of adjacent numbers, computed with as T however they are stored; with 0 a single number.
+template <typename T, int Vectors>
+struct Lanes {
+  static constexpr int kCount = Vectors > 0 ? Vectors : 1;
+  static constexpr int kStep = Vectors > 0 ? kWidth<T> : 1;
+  using Lane = std::conditional_t<(Vectors > 0), Vector<T>, T>;
+
+  Lane value[kCount];
+
+  template <typename S>
+  static Lanes from(const S* place) {
+    Lanes lanes;
+#pragma GCC unroll 2
+    for (int j = 0; j < kCount; ++j) {
+      if constexpr (Vectors > 0)
+        lanes.value[j] = load(place + j * kStep);
+      else
+        lanes.value[j] = static_cast<T>(*place);
+    }
+    return lanes;
+  }
+  template <typename S>
+  void to(S* place) const {
+#pragma GCC unroll 2
+    for (int j = 0; j < kCount; ++j) {
+      if constexpr (Vectors > 0)
+        store(place + j * kStep, value[j]);
+      else
+        *place = static_cast<S>(value[j]);
+    }
+  }
+};
+
+// Call f(first, vectors) for stretches of numbers: whole vectors, then single numbers. f makes Lanes of them.
+template <typename T, int Vectors, typename F>
+void for_lanes(int64_t count, const F& f) {
+  int64_t first = 0;
+  if constexpr (Vectors > 1)
+    for (; first + Vectors * kWidth<T> <= count; first += Vectors * kWidth<T>) f(first, Constant<Vectors>{});
+  for (; first + kWidth<T> <= count; first += kWidth<T>) f(first, Constant<1>{});
+  for (; first < count; ++first) f(first, Constant<0>{});
+}
+
+template <typename S, typename T>
+void convert(const S* from, T* to, int64_t count) {
+  using Computed = std::conditional_t<std::is_same_v<S, BFloat16>, T, S>;
+  for_lanes<Computed, 1>(count, [&](int64_t i, auto vectors) { Lanes<Computed, vectors()>::from(from + i).to(to + i); });
+}
+
 // Memory that a thread keeps from call to call, because fresh pages cost as much as arithmetic. It is aligned, has room
 // to read a whole panel beyond its end, and its content is whatever was left there.
-enum Slot { kPanels, kPartial, kSums, kStart, kSlots };
+enum Slot { kPanels, kPartial, kSums, kStart, kRead, kWritten, kSlots };
 
 template <typename T>
 T* workspace(Slot slot, int64_t size) {
@@ -171,9 +256,6 @@ void outer_tile(int64_t rows, const T* left, int64_t left_stride, const T* right
   store_tile<T, Rows, Vectors>(sums, result, stride, columns, true);
 }
 
-template <int N>
-using Constant = std::integral_constant<int, N>;
-
 // Call f with the number of rows and vectors as constants of the compiler.
 template <int Rows, typename F>
 void with_tile(int rows, int vectors, const F& f) {
@@ -233,17 +315,24 @@ void add_outer(int64_t rows, const T* left, int64_t depth, const T* right, int64
     });
 }
 
-// ------------------------------------------------------------------------------------------------------- gathers
+// ------------------------------------------------------------------------------------------------ blocks of nodes
+
+// Nodes per block, so that the operands of a block stay in the cache and its weights are read for many rows at once.
+template <typename T>
+int64_t block_nodes(int64_t batch, int64_t widest) {
+  const int64_t rows = std::max<int64_t>(kLeastRows, kBlockBytes / static_cast<int64_t>(sizeof(T)) / widest);
+  return std::max<int64_t>(1, rows / batch);
+}
 
 // to (length) = sum of the rows of x that `sources` name.
-template <typename T>
-void sum_rows(const T* x, int64_t length, const int32_t* sources, int64_t degree, T* to) {
+template <typename S, typename T>
+void sum_rows(const S* x, int64_t length, const int32_t* sources, int64_t degree, T* to) {
   constexpr int kUnrolled = 4 * kWidth<T>;
   int64_t at = 0;
   for (; at + kUnrolled <= length; at += kUnrolled) {
     Vector<T> sums[4] = {};
     for (int64_t e = 0; e < degree; ++e) {
-      const T* from = x + sources[e] * length + at;
+      const S* from = x + sources[e] * length + at;
 #pragma GCC unroll 4
       for (int j = 0; j < 4; ++j) sums[j] += load(from + j * kWidth<T>);
     }
@@ -252,15 +341,34 @@ void sum_rows(const T* x, int64_t length, const int32_t* sources, int64_t degree
   }
   for (; at < length; ++at) {
     T sum = 0;
-    for (int64_t e = 0; e < degree; ++e) sum += x[sources[e] * length + at];
+    for (int64_t e = 0; e < degree; ++e) sum += static_cast<T>(x[sources[e] * length + at]);
     to[at] = sum;
   }
 }
 
-template <typename T>
-int64_t block_nodes(int64_t batch, int64_t widest) {
-  const int64_t rows = std::max<int64_t>(kLeastRows, kBlockBytes / static_cast<int64_t>(sizeof(T)) / widest);
-  return std::max<int64_t>(1, rows / batch);
+// Numbers as they are computed with: in their place, or converted into the workspace.
+template <typename S, typename T>
+const T* readable(const S* from, int64_t count) {
+  if constexpr (std::is_same_v<S, T>) {
+    return from;
+  } else {
+    T* to = workspace<T>(kRead, count);
+    convert(from, to, count);
+    return to;
+  }
+}
+
+// Where a block's result is computed: in its place, or in the workspace, from which `put` converts it.
+template <typename S, typename T>
+T* writable(S* place, int64_t count) {
+  if constexpr (std::is_same_v<S, T>)
+    return place;
+  else
+    return workspace<T>(kWritten, count);
+}
+template <typename S, typename T>
+void put(const T* from, S* to, int64_t count) {
+  if constexpr (!std::is_same_v<S, T>) convert(from, to, count);
 }
 
 // A sum for each thread, added up in the order of the threads.
@@ -289,51 +397,20 @@ class Partial {
   T* data_;
 };
 
-// ---------------------------------------------------------------------------------------------------- batch norm
-
-// Call f(first, vectors) for groups of columns whose sums fit into registers: whole vectors, then single columns.
-template <typename T, typename F>
-void for_columns(int64_t columns, const F& f) {
-  int64_t first = 0;
-  for (; first + kPanel<T> <= columns; first += kPanel<T>) f(first, Constant<kTileVectors>{});
-  for (; first + kWidth<T> <= columns; first += kWidth<T>) f(first, Constant<1>{});
-  for (; first < columns; ++first) f(first, Constant<0>{});
+// What the rows of a product begin with.
+template <typename T>
+const T* start_row(const T* bias, int64_t columns) {
+  T* start = workspace<T>(kStart, columns);
+  for (int64_t c = 0; c < columns; ++c) start[c] = bias == nullptr ? T(0) : bias[c];
+  return start;
 }
 
-// Vectors of adjacent columns; with `Vectors` = 0 a single column.
-template <typename T, int Vectors>
-struct Lanes {
-  static constexpr int kCount = Vectors > 0 ? Vectors : 1;
-  using Lane = std::conditional_t<(Vectors > 0), Vector<T>, T>;
-  static constexpr int kStep = Vectors > 0 ? kWidth<T> : 1;
-
-  Lane value[kCount];
-
-  static Lanes from(const T* place) {
-    Lanes lanes;
-#pragma GCC unroll 2
-    for (int j = 0; j < kCount; ++j) {
-      if constexpr (Vectors > 0)
-        lanes.value[j] = load(place + j * kStep);
-      else
-        lanes.value[j] = *place;
-    }
-    return lanes;
-  }
-  void to(T* place) const {
-    for (int j = 0; j < kCount; ++j) {
-      if constexpr (Vectors > 0)
-        store<T>(place + j * kStep, value[j]);
-      else
-        *place = value[j];
-    }
-  }
-};
+// ---------------------------------------------------------------------------------------------------- batch norm
 
 // Sums of the columns of a block about its first row, from which mean and scatter of all blocks are combined.
 template <typename T>
 void block_moments(const T* y, int64_t rows, int64_t columns, double* mean, double* scatter) {
-  for_columns<T>(columns, [&](int64_t first, auto vectors) {
+  for_lanes<T, kTileVectors>(columns, [&](int64_t first, auto vectors) {
     using Group = Lanes<T, vectors()>;
     const Group centre = Group::from(y + first);
     Group sum = {}, square = {};
@@ -383,26 +460,18 @@ struct Moments {
 };
 
 // z = relu(scale * y + shift) + residual, row by row; z may be y.
-template <typename T>
-void rectify(const T* y, const T* scale, const T* shift, const T* residual, T* z, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; ++r) {
-    const T* from = y + r * columns;
-    T* to = z + r * columns;
-    if (residual != nullptr) {
-      const T* other = residual + r * columns;
-#pragma omp simd
-      for (int64_t c = 0; c < columns; ++c) {
-        const T value = scale[c] * from[c] + shift[c];
-        to[c] = (value < 0 ? T(0) : value) + other[c];
-      }
-    } else {
-#pragma omp simd
-      for (int64_t c = 0; c < columns; ++c) {
-        const T value = scale[c] * from[c] + shift[c];
-        to[c] = value < 0 ? T(0) : value;
-      }
-    }
-  }
+template <typename Y, typename S, typename T, typename Z>
+void rectify(const Y* y, const T* scale, const T* shift, const S* residual, Z* z, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; ++r)
+    for_lanes<T, 1>(columns, [&](int64_t c, auto vectors) {
+      using Group = Lanes<T, vectors()>;
+      const auto value = Group::from(scale + c).value[0] * Group::from(y + r * columns + c).value[0] +
+                         Group::from(shift + c).value[0];
+      const typename Group::Lane zero = {};
+      Group result{{value < zero ? zero : value}};
+      if (residual != nullptr) result.value[0] += Group::from(residual + r * columns + c).value[0];
+      result.to(z + r * columns + c);
+    });
 }
 
 // Gradient of the loss with respect to y, from that with respect to relu(scale * y + shift):
@@ -411,60 +480,108 @@ template <typename T>
 struct NormGradient {
   const T *scale, *shift, *mean, *slope, *constant;
 
-  void apply(const T* dz, const T* y, T* dy, int64_t rows, int64_t columns) const {
-    for (int64_t r = 0; r < rows; ++r) {
-      const T *gradient = dz + r * columns, *value = y + r * columns;
-      T* to = dy + r * columns;
-#pragma omp simd
-      for (int64_t c = 0; c < columns; ++c) {
-        const T passed = scale[c] * value[c] + shift[c] > 0 ? gradient[c] : T(0);
-        to[c] = scale[c] * passed + (slope[c] * (value[c] - mean[c]) + constant[c]);
-      }
-    }
+  template <typename S, typename To>
+  void apply(const S* dz, const S* y, To* dy, int64_t rows, int64_t columns) const {
+    for (int64_t r = 0; r < rows; ++r)
+      for_lanes<T, 1>(columns, [&](int64_t c, auto vectors) {
+        using Group = Lanes<T, vectors()>;
+        const auto value = Group::from(y + r * columns + c).value[0], factor = Group::from(scale + c).value[0];
+        const auto gradient = Group::from(dz + r * columns + c).value[0];
+        const typename Group::Lane zero = {};
+        const typename Group::Lane passed =
+            factor * value + Group::from(shift + c).value[0] > zero ? gradient : zero;
+        const auto centred = value - Group::from(mean + c).value[0];
+        const Group result{{factor * passed + (Group::from(slope + c).value[0] * centred +
+                                               Group::from(constant + c).value[0])}};
+        result.to(dy + r * columns + c);
+      });
   }
+};
+
+// The sums that the gradient of a norm needs before it can begin: of dz where the ReLU let through, and of the same
+// times (y - mean), taken block by block and added in the order of the blocks.
+template <typename S, typename T>
+class NormSums {
+ public:
+  // With `y` null there is nothing to sum.
+  NormSums(const S* y, const T* scale, const T* shift, const T* mean, int64_t blocks, int64_t columns)
+      : y_(y), scale_(scale), shift_(shift), mean_(mean), blocks_(blocks), columns_(columns) {
+    if (y != nullptr) partial_.resize(blocks * 2 * columns);
+  }
+  // dz are the rows of the block, which begin at y + offset.
+  template <typename D>
+  void add(int64_t block, const D* dz, int64_t offset, int64_t rows) {
+    if (y_ == nullptr) return;
+    T* sums = partial_.data() + block * 2 * columns_;
+    for_lanes<T, kTileVectors>(columns_, [&](int64_t first, auto vectors) {
+      using Group = Lanes<T, vectors()>;
+      const Group slope = Group::from(scale_ + first), start = Group::from(shift_ + first);
+      const Group centre = Group::from(mean_ + first);
+      Group plain = {}, weighted = {};
+      for (int64_t r = 0; r < rows; ++r) {
+        const Group gradient = Group::from(dz + r * columns_ + first);
+        const Group value = Group::from(y_ + offset + r * columns_ + first);
+#pragma GCC unroll 2
+        for (int j = 0; j < Group::kCount; ++j) {
+          const auto passed = slope.value[j] * value.value[j] + start.value[j] > 0 ? gradient.value[j]
+                                                                                   : typename Group::Lane{};
+          plain.value[j] += passed;
+          weighted.value[j] += passed * (value.value[j] - centre.value[j]);
+        }
+      }
+      plain.to(sums + first);
+      weighted.to(sums + columns_ + first);
+    });
+  }
+  void combine(double* sums) const {
+    if (y_ == nullptr) return;
+    std::fill_n(sums, 2 * columns_, 0.0);
+    for (int64_t block = 0; block < blocks_; ++block)
+      for (int64_t c = 0; c < 2 * columns_; ++c) sums[c] += partial_[block * 2 * columns_ + c];
+  }
+
+ private:
+  const S* y_;
+  const T *scale_, *shift_, *mean_;
+  int64_t blocks_, columns_;
+  std::vector<T> partial_;
 };
 
 // --------------------------------------------------------------------------------------------------- convolutions
 
-// What the rows of a product begin with.
-template <typename T>
-const T* start_row(const T* bias, int64_t columns) {
-  T* start = workspace<T>(kStart, columns);
-  for (int64_t c = 0; c < columns; ++c) start[c] = bias == nullptr ? T(0) : bias[c];
-  return start;
-}
-
 // What follows a convolution's block while it is in the cache: its moments, or the norm that is known already.
-template <typename T>
+template <typename S, typename T>
 struct Finish {
   Moments* moments;
-  const T *scale, *shift, *residual;
+  const T *scale, *shift;
+  const S* residual;
 
-  void operator()(int64_t block, T* y, int64_t offset, int64_t rows, int64_t columns) const {
+  void operator()(int64_t block, T* rows_of_block, S* y, int64_t offset, int64_t rows, int64_t columns) const {
     if (moments != nullptr) {
       moments->rows[block] = rows;
-      block_moments(y, rows, columns, moments->mean.data() + block * columns,
+      block_moments(rows_of_block, rows, columns, moments->mean.data() + block * columns,
                     moments->scatter.data() + block * columns);
     }
     if (scale != nullptr)
-      rectify(y, scale, shift, residual == nullptr ? nullptr : residual + offset, y, rows, columns);
+      rectify(rows_of_block, scale, shift, residual == nullptr ? nullptr : residual + offset, y + offset, rows, columns);
+    else
+      put<S, T>(rows_of_block, y + offset, rows * columns);
   }
 };
 
-template <typename T>
-void intra_forward(const T* x, const T* weight, const T* bias, const int32_t* sources, const int32_t* offsets, T* y,
+template <typename S, typename T>
+void intra_forward(const S* x, const T* weight, const T* bias, const int32_t* sources, const int32_t* offsets, S* y,
                    int64_t nodes, int64_t batch, int64_t depth, int64_t columns, double* mean, double* scatter,
-                   const T* scale, const T* shift, const T* residual) {
+                   const T* scale, const T* shift, const S* residual) {
   const Panels<T> panels(weight, 1, 0, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (nodes + per_block - 1) / per_block;
   Moments moments(mean == nullptr ? 0 : blocks, columns);
-  const Finish<T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
+  const Finish<S, T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
 #pragma omp parallel
   {
     T* sums = workspace<T>(kSums, per_block * batch * depth);
-    const T* start = start_row(bias, columns);
-    const T* left[1] = {sums};
+    const T *start = start_row(bias, columns), *left[1] = {sums};
     const int which[1] = {0};
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
@@ -473,21 +590,24 @@ void intra_forward(const T* x, const T* weight, const T* bias, const int32_t* so
         sum_rows(x, batch * depth, sources + offsets[node], offsets[node + 1] - offsets[node],
                  sums + (node - first) * batch * depth);
       const int64_t rows = (last - first) * batch, offset = first * batch * columns;
-      multiply(rows, 1, left, which, panels, start, y + offset, columns);
-      finish(block, y + offset, offset, rows, columns);
+      T* to = writable<S, T>(y + offset, rows * columns);
+      multiply(rows, 1, left, which, panels, start, to, columns);
+      finish(block, to, y, offset, rows, columns);
     }
   }
   if (mean != nullptr) moments.combine(mean, scatter);
 }
 
 // dx = reversed sum of dy, times the transposed weight, plus residual; dweight = transposed x times the sum.
-template <typename T>
-void intra_backward(const T* dy, const T* x, const T* weight, const int32_t* targets, const int32_t* offsets, T* dx,
-                    const T* residual, T* dweight, int64_t nodes, int64_t batch, int64_t depth, int64_t columns) {
+template <typename S, typename T>
+void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* targets, const int32_t* offsets, S* dx,
+                    const S* residual, T* dweight, int64_t nodes, int64_t batch, int64_t depth, int64_t columns,
+                    const S* before, const T* scale, const T* shift, const T* mean, double* sums_before) {
   const Panels<T> panels(weight, 1, 0, columns, depth, 1, columns);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (nodes + per_block - 1) / per_block;
   const Partial<T> partial(depth * columns);
+  NormSums<S, T> norm_sums(before, scale, shift, mean, blocks, depth);
 #pragma omp parallel num_threads(partial.threads())
   {
     T *own = partial.own(), *sums = workspace<T>(kSums, per_block * batch * columns);
@@ -500,62 +620,85 @@ void intra_backward(const T* dy, const T* x, const T* weight, const int32_t* tar
         sum_rows(dy, batch * columns, targets + offsets[node], offsets[node + 1] - offsets[node],
                  sums + (node - first) * batch * columns);
       const int64_t rows = (last - first) * batch, offset = first * batch * depth;
-      if (dweight != nullptr) add_outer(rows, x + offset, depth, sums, columns, own);
+      add_outer(rows, readable<S, T>(x + offset, rows * depth), depth, sums, columns, own);
       if (dx == nullptr) continue;
-      multiply(rows, 1, left, which, panels, start, dx + offset, depth);
+      T* to = writable<S, T>(dx + offset, rows * depth);
+      multiply(rows, 1, left, which, panels, start, to, depth);
       if (residual != nullptr) {
-        const T* other = residual + offset;
-        T* to = dx + offset;
-#pragma omp simd
-        for (int64_t i = 0; i < rows * depth; ++i) to[i] += other[i];
+        for_lanes<T, 1>(rows * depth, [&](int64_t i, auto vectors) {
+          Lanes<T, vectors()> sum = Lanes<T, vectors()>::from(to + i);
+          sum.value[0] += Lanes<T, vectors()>::from(residual + offset + i).value[0];
+          sum.to(to + i);
+        });
       }
+      norm_sums.add(block, to, offset, rows);
+      put<S, T>(to, dx + offset, rows * depth);
     }
   }
-  if (dweight != nullptr) partial.add_to(dweight);
+  partial.add_to(dweight);
+  norm_sums.combine(sums_before);
 }
 
-template <typename T>
-void radial_forward(const T* x, const T* weight, const T* bias, T* y, int64_t spheres, int64_t vertices, int64_t batch,
+template <typename S, typename T>
+void radial_forward(const S* x, const T* weight, const T* bias, S* y, int64_t spheres, int64_t vertices, int64_t batch,
                     int64_t taps, int64_t depth, int64_t columns, double* mean, double* scatter, const T* scale,
-                    const T* shift, const T* residual) {
+                    const T* shift, const S* residual) {
   const Panels<T> panels(weight, taps, depth * columns, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
-  const int64_t blocks = (vertices + per_block - 1) / per_block;
+  const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
   Moments moments(mean == nullptr ? 0 : blocks * spheres, columns);
-  const Finish<T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
+  const Finish<S, T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
 #pragma omp parallel
   {
+    const int64_t slot = per_block * batch * depth;
+    T* ring = std::is_same_v<S, T> ? nullptr : workspace<T>(kSums, taps * slot);
     const T* start = start_row(bias, columns);
 #pragma omp for schedule(static)
-    for (int64_t block = 0; block < blocks; ++block)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
+      const int64_t rows = (last - first) * batch;
+      const auto fill = [&](int64_t sphere) {
+        if (ring != nullptr)
+          convert(x + (sphere * vertices + first) * batch * depth, ring + sphere % taps * slot, rows * depth);
+      };
+      const auto input = [&](int64_t sphere) {
+        if constexpr (std::is_same_v<S, T>)
+          return x + (sphere * vertices + first) * batch * depth;
+        else
+          return static_cast<const T*>(ring + sphere % taps * slot);
+      };
+      for (int64_t sphere = 0; sphere < std::min(reach, spheres); ++sphere) fill(sphere);
       for (int64_t sphere = 0; sphere < spheres; ++sphere) {
-        const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
-        const int64_t rows = (last - first) * batch;
+        if (sphere + reach < spheres) fill(sphere + reach);
         const T* left[kMaxTaps];
         int which[kMaxTaps], count = 0;
         for (int64_t tap = 0; tap < taps; ++tap) {
-          const int64_t read = sphere + tap - taps / 2;
+          const int64_t read = sphere + tap - reach;
           if (read < 0 || read >= spheres) continue;
-          left[count] = x + (read * vertices + first) * batch * depth;
+          left[count] = input(read);
           which[count++] = static_cast<int>(tap);
         }
         const int64_t offset = (sphere * vertices + first) * batch * columns;
-        multiply(rows, count, left, which, panels, start, y + offset, columns);
-        finish(block * spheres + sphere, y + offset, offset, rows, columns);
+        T* to = writable<S, T>(y + offset, rows * columns);
+        multiply(rows, count, left, which, panels, start, to, columns);
+        finish(block * spheres + sphere, to, y, offset, rows, columns);
       }
+    }
   }
   if (mean != nullptr) moments.combine(mean, scatter);
 }
 
 // As intra_backward, with dy made of dz and y block by block: the ring holds it for the spheres that a tap reaches.
-template <typename T>
-void radial_backward(const T* dz, const T* y, const NormGradient<T>& norm, const T* x, const T* weight, T* dx,
+template <typename S, typename T>
+void radial_backward(const S* dz, const S* y, const NormGradient<T>& norm, const S* x, const T* weight, S* dx,
                      T* dweight, int64_t spheres, int64_t vertices, int64_t batch, int64_t taps, int64_t depth,
-                     int64_t columns) {
+                     int64_t columns, const S* before, const T* scale, const T* shift, const T* mean,
+                     double* sums_before) {
   const Panels<T> panels(weight, taps, depth * columns, columns, depth, 1, columns);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
   const Partial<T> partial(taps * depth * columns);
+  NormSums<S, T> norm_sums(before, scale, shift, mean, blocks * spheres, depth);
 #pragma omp parallel num_threads(partial.threads())
   {
     const int64_t slot = per_block * batch * columns;
@@ -569,7 +712,7 @@ void radial_backward(const T* dz, const T* y, const NormGradient<T>& norm, const
         const int64_t offset = (sphere * vertices + first) * batch * columns;
         T* to = ring + sphere % taps * slot;
         if (y == nullptr)
-          std::copy_n(dz + offset, rows * columns, to);
+          convert(dz + offset, to, rows * columns);
         else
           norm.apply(dz + offset, y + offset, to, rows, columns);
       };
@@ -585,63 +728,48 @@ void radial_backward(const T* dz, const T* y, const NormGradient<T>& norm, const
           left[count] = ring + wrote % taps * slot;
           which[count++] = static_cast<int>(tap);
         }
-        if (dweight != nullptr)
-          for (int tap = 0; tap < count; ++tap)
-            add_outer(rows, x + offset, depth, left[tap], columns, own + which[tap] * depth * columns);
-        if (dx != nullptr) multiply(rows, count, left, which, panels, start, dx + offset, depth);
+        const T* input = readable<S, T>(x + offset, rows * depth);
+        for (int tap = 0; tap < count; ++tap)
+          add_outer(rows, input, depth, left[tap], columns, own + which[tap] * depth * columns);
+        if (dx == nullptr) continue;
+        T* to = writable<S, T>(dx + offset, rows * depth);
+        multiply(rows, count, left, which, panels, start, to, depth);
+        norm_sums.add(block * spheres + sphere, to, offset, rows);
+        put<S, T>(to, dx + offset, rows * depth);
       }
     }
   }
-  if (dweight != nullptr) partial.add_to(dweight);
+  partial.add_to(dweight);
+  norm_sums.combine(sums_before);
 }
 
 // ------------------------------------------------------------------------------------- batch norm, whole tensors
 
 constexpr int64_t kNormRows = 512;
 
-template <typename T>
-void norm_forward(const T* y, const T* scale, const T* shift, const T* residual, T* z, int64_t rows, int64_t columns) {
+template <typename S, typename T>
+void norm_forward(const S* y, const T* scale, const T* shift, const S* residual, S* z, int64_t rows, int64_t columns) {
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < rows; first += kNormRows)
     rectify(y + first * columns, scale, shift, residual == nullptr ? nullptr : residual + first * columns,
             z + first * columns, std::min(kNormRows, rows - first), columns);
 }
 
-// sums[0] = sum of dz where the ReLU let through, sums[1] = the same times (y - mean).
-template <typename T>
-void norm_sums(const T* dz, const T* y, const T* scale, const T* shift, const T* mean, double* sums, int64_t rows,
+template <typename S, typename T>
+void norm_sums(const S* dz, const S* y, const T* scale, const T* shift, const T* mean, double* sums, int64_t rows,
                int64_t columns) {
   const int64_t blocks = (rows + kNormRows - 1) / kNormRows;
-  std::vector<T> partial(blocks * 2 * columns);
+  NormSums<S, T> partial(y, scale, shift, mean, blocks, columns);
 #pragma omp parallel for schedule(static)
   for (int64_t block = 0; block < blocks; ++block) {
-    const int64_t begin = block * kNormRows, end = std::min(rows, begin + kNormRows);
-    for_columns<T>(columns, [&](int64_t first, auto vectors) {
-      using Group = Lanes<T, vectors()>;
-      const Group slope = Group::from(scale + first), start = Group::from(shift + first);
-      const Group centre = Group::from(mean + first);
-      Group plain = {}, weighted = {};
-      for (int64_t r = begin; r < end; ++r) {
-        const Group gradient = Group::from(dz + r * columns + first), value = Group::from(y + r * columns + first);
-#pragma GCC unroll 2
-        for (int j = 0; j < Group::kCount; ++j) {
-          const auto passed =
-              slope.value[j] * value.value[j] + start.value[j] > 0 ? gradient.value[j] : typename Group::Lane{};
-          plain.value[j] += passed;
-          weighted.value[j] += passed * (value.value[j] - centre.value[j]);
-        }
-      }
-      plain.to(partial.data() + block * 2 * columns + first);
-      weighted.to(partial.data() + (block * 2 + 1) * columns + first);
-    });
+    const int64_t first = block * kNormRows;
+    partial.add(block, dz + first * columns, first * columns, std::min(kNormRows, rows - first));
   }
-  std::fill_n(sums, 2 * columns, 0.0);
-  for (int64_t block = 0; block < blocks; ++block)
-    for (int64_t c = 0; c < 2 * columns; ++c) sums[c] += partial[block * 2 * columns + c];
+  partial.combine(sums);
 }
 
-template <typename T>
-void norm_backward(const T* dz, const T* y, const NormGradient<T>& norm, T* dy, int64_t rows, int64_t columns) {
+template <typename S, typename T>
+void norm_backward(const S* dz, const S* y, const NormGradient<T>& norm, S* dy, int64_t rows, int64_t columns) {
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < rows; first += kNormRows)
     norm.apply(dz + first * columns, y + first * columns, dy + first * columns, std::min(kNormRows, rows - first),
@@ -654,101 +782,122 @@ template <typename T>
 using Place = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 constexpr int64_t kPoolLength = 256;  // a stretch of a row whose maxima and their places stay in the nearest cache
 
+// Numbers as they are computed with: in their place, or converted into a buffer.
+template <typename S, typename T>
+const T* near(const S* from, T* buffer, int64_t count) {
+  if constexpr (std::is_same_v<S, T>) {
+    return from;
+  } else {
+    convert(from, buffer, count);
+    return buffer;
+  }
+}
+
 // y = the largest of the rows that each target reads; winners = its place among them. A NaN wins.
-template <typename T>
-void max_forward(const T* x, const int32_t* sources, const int32_t* offsets, T* y, uint8_t* winners, int64_t targets,
+template <typename S, typename T>
+void max_forward(const S* x, const int32_t* sources, const int32_t* offsets, S* y, uint8_t* winners, int64_t targets,
                  int64_t length) {
 #pragma omp parallel for schedule(static)
   for (int64_t target = 0; target < targets; ++target) {
     const int32_t *read = sources + offsets[target], degree = offsets[target + 1] - offsets[target];
     for (int64_t first = 0; first < length; first += kPoolLength) {
       const int64_t size = std::min(kPoolLength, length - first);
-      T* best = y + target * length + first;
+      T best[kPoolLength];
       Place<T> won[kPoolLength] = {};
-      std::copy_n(x + read[0] * length + first, size, best);
+      T buffer[kPoolLength];
+      convert(x + read[0] * length + first, best, size);
       for (int32_t place = 1; place < degree; ++place) {
-        const T* from = x + read[place] * length + first;
+        const T* from = near(x + read[place] * length + first, buffer, size);
 #pragma omp simd
         for (int64_t i = 0; i < size; ++i) {
-          const bool larger = (from[i] > best[i]) | (from[i] != from[i]);
+          const T value = from[i];
+          const bool larger = (value > best[i]) | (value != value);
           won[i] = larger ? Place<T>(place) : won[i];
-          best[i] = larger ? from[i] : best[i];
+          best[i] = larger ? value : best[i];
         }
       }
+      convert(best, y + target * length + first, size);
       if (winners != nullptr) std::copy_n(won, size, winners + target * length + first);
     }
   }
 }
 
 // dx = sum of the gradients of the targets that a source won; `places` says where each target reads it.
-template <typename T>
-void max_backward(const T* dy, const uint8_t* winners, const int32_t* targets, const uint8_t* places,
-                  const int32_t* offsets, T* dx, int64_t sources, int64_t length) {
+template <typename S, typename T>
+void max_backward(const S* dy, const uint8_t* winners, const int32_t* targets, const uint8_t* places,
+                  const int32_t* offsets, S* dx, int64_t sources, int64_t length) {
 #pragma omp parallel for schedule(static)
-  for (int64_t source = 0; source < sources; ++source) {
-    T* to = dx + source * length;
-    std::fill_n(to, length, T(0));
-    for (int32_t e = offsets[source]; e < offsets[source + 1]; ++e) {
-      const T* from = dy + targets[e] * length;
-      const uint8_t *won = winners + targets[e] * length, place = places[e];
+  for (int64_t source = 0; source < sources; ++source)
+    for (int64_t first = 0; first < length; first += kPoolLength) {
+      const int64_t size = std::min(kPoolLength, length - first);
+      T sum[kPoolLength] = {}, buffer[kPoolLength];
+      for (int32_t e = offsets[source]; e < offsets[source + 1]; ++e) {
+        const T* from = near(dy + targets[e] * length + first, buffer, size);
+        const uint8_t *won = winners + targets[e] * length + first, place = places[e];
 #pragma omp simd
-      for (int64_t i = 0; i < length; ++i) to[i] += won[i] == place ? from[i] : T(0);
+        for (int64_t i = 0; i < size; ++i) sum[i] += won[i] == place ? from[i] : T(0);
+      }
+      convert(sum, dx + source * length + first, size);
     }
-  }
 }
 
 }  // namespace
 
 extern "C" void use_threads(int threads) { omp_set_num_threads(threads); }
 
-#define CSGNN_EXPORT(T, name)                                                                                         \
-  extern "C" void intra_forward_##name(const T* x, const T* weight, const T* bias, const int32_t* sources,            \
-                                       const int32_t* offsets, T* y, int64_t nodes, int64_t batch, int64_t depth,     \
+#define CSGNN_EXPORT(S, T, name)                                                                                      \
+  extern "C" void intra_forward_##name(const S* x, const T* weight, const T* bias, const int32_t* sources,            \
+                                       const int32_t* offsets, S* y, int64_t nodes, int64_t batch, int64_t depth,     \
                                        int64_t columns, double* mean, double* scatter, const T* scale,                \
-                                       const T* shift, const T* residual) {                                           \
-    intra_forward<T>(x, weight, bias, sources, offsets, y, nodes, batch, depth, columns, mean, scatter, scale, shift, \
-                     residual);                                                                                       \
+                                       const T* shift, const S* residual) {                                           \
+    intra_forward(x, weight, bias, sources, offsets, y, nodes, batch, depth, columns, mean, scatter, scale, shift,    \
+                  residual);                                                                                          \
   }                                                                                                                   \
-  extern "C" void intra_backward_##name(const T* dy, const T* x, const T* weight, const int32_t* targets,             \
-                                        const int32_t* offsets, T* dx, const T* residual, T* dweight, int64_t nodes,  \
-                                        int64_t batch, int64_t depth, int64_t columns) {                              \
-    intra_backward<T>(dy, x, weight, targets, offsets, dx, residual, dweight, nodes, batch, depth, columns);          \
+  extern "C" void intra_backward_##name(const S* dy, const S* x, const T* weight, const int32_t* targets,             \
+                                        const int32_t* offsets, S* dx, const S* residual, T* dweight, int64_t nodes,  \
+                                        int64_t batch, int64_t depth, int64_t columns, const S* before,               \
+                                        const T* scale, const T* shift, const T* mean, double* sums_before) {         \
+    intra_backward(dy, x, weight, targets, offsets, dx, residual, dweight, nodes, batch, depth, columns, before,      \
+                   scale, shift, mean, sums_before);                                                                  \
   }                                                                                                                   \
-  extern "C" void radial_forward_##name(const T* x, const T* weight, const T* bias, T* y, int64_t spheres,            \
+  extern "C" void radial_forward_##name(const S* x, const T* weight, const T* bias, S* y, int64_t spheres,            \
                                         int64_t vertices, int64_t batch, int64_t taps, int64_t depth,                 \
                                         int64_t columns, double* mean, double* scatter, const T* scale,               \
-                                        const T* shift, const T* residual) {                                          \
-    radial_forward<T>(x, weight, bias, y, spheres, vertices, batch, taps, depth, columns, mean, scatter, scale,       \
-                      shift, residual);                                                                               \
+                                        const T* shift, const S* residual) {                                          \
+    radial_forward(x, weight, bias, y, spheres, vertices, batch, taps, depth, columns, mean, scatter, scale, shift,   \
+                   residual);                                                                                         \
   }                                                                                                                   \
-  extern "C" void radial_backward_##name(const T* dz, const T* y, const T* scale, const T* shift, const T* mean,      \
-                                         const T* slope, const T* constant, const T* x, const T* weight, T* dx,       \
-                                         T* dweight, int64_t spheres, int64_t vertices, int64_t batch, int64_t taps,  \
-                                         int64_t depth, int64_t columns) {                                            \
-    radial_backward<T>(dz, y, NormGradient<T>{scale, shift, mean, slope, constant}, x, weight, dx, dweight, spheres,  \
-                       vertices, batch, taps, depth, columns);                                                        \
+  extern "C" void radial_backward_##name(                                                                             \
+      const S* dz, const S* y, const T* norm_scale, const T* norm_shift, const T* norm_mean, const T* slope,          \
+      const T* constant, const S* x, const T* weight, S* dx, T* dweight, int64_t spheres, int64_t vertices,           \
+      int64_t batch, int64_t taps, int64_t depth, int64_t columns, const S* before, const T* scale, const T* shift,   \
+      const T* mean, double* sums_before) {                                                                           \
+    radial_backward(dz, y, NormGradient<T>{norm_scale, norm_shift, norm_mean, slope, constant}, x, weight, dx,        \
+                    dweight, spheres, vertices, batch, taps, depth, columns, before, scale, shift, mean,              \
+                    sums_before);                                                                                     \
   }                                                                                                                   \
-  extern "C" void norm_forward_##name(const T* y, const T* scale, const T* shift, const T* residual, T* z,            \
+  extern "C" void norm_forward_##name(const S* y, const T* scale, const T* shift, const S* residual, S* z,            \
                                       int64_t rows, int64_t columns) {                                                \
-    norm_forward<T>(y, scale, shift, residual, z, rows, columns);                                                     \
+    norm_forward(y, scale, shift, residual, z, rows, columns);                                                        \
   }                                                                                                                   \
-  extern "C" void norm_sums_##name(const T* dz, const T* y, const T* scale, const T* shift, const T* mean,            \
+  extern "C" void norm_sums_##name(const S* dz, const S* y, const T* scale, const T* shift, const T* mean,            \
                                    double* sums, int64_t rows, int64_t columns) {                                     \
-    norm_sums<T>(dz, y, scale, shift, mean, sums, rows, columns);                                                     \
+    norm_sums(dz, y, scale, shift, mean, sums, rows, columns);                                                        \
   }                                                                                                                   \
-  extern "C" void norm_backward_##name(const T* dz, const T* y, const T* scale, const T* shift, const T* mean,        \
-                                       const T* slope, const T* constant, T* dy, int64_t rows, int64_t columns) {     \
-    norm_backward<T>(dz, y, NormGradient<T>{scale, shift, mean, slope, constant}, dy, rows, columns);                 \
+  extern "C" void norm_backward_##name(const S* dz, const S* y, const T* scale, const T* shift, const T* mean,        \
+                                       const T* slope, const T* constant, S* dy, int64_t rows, int64_t columns) {     \
+    norm_backward(dz, y, NormGradient<T>{scale, shift, mean, slope, constant}, dy, rows, columns);                    \
   }                                                                                                                   \
-  extern "C" void max_forward_##name(const T* x, const int32_t* sources, const int32_t* offsets, T* y,                \
+  extern "C" void max_forward_##name(const S* x, const int32_t* sources, const int32_t* offsets, S* y,                \
                                      uint8_t* winners, int64_t targets, int64_t length) {                             \
-    max_forward<T>(x, sources, offsets, y, winners, targets, length);                                                 \
+    max_forward<S, T>(x, sources, offsets, y, winners, targets, length);                                              \
   }                                                                                                                   \
-  extern "C" void max_backward_##name(const T* dy, const uint8_t* winners, const int32_t* targets,                    \
-                                      const uint8_t* places, const int32_t* offsets, T* dx, int64_t sources,          \
+  extern "C" void max_backward_##name(const S* dy, const uint8_t* winners, const int32_t* targets,                    \
+                                      const uint8_t* places, const int32_t* offsets, S* dx, int64_t sources,          \
                                       int64_t length) {                                                               \
-    max_backward<T>(dy, winners, targets, places, offsets, dx, sources, length);                                      \
+    max_backward<S, T>(dy, winners, targets, places, offsets, dx, sources, length);                                   \
   }
 
-CSGNN_EXPORT(float, float32)
-CSGNN_EXPORT(double, float64)
+CSGNN_EXPORT(float, float, float32)
+CSGNN_EXPORT(double, double, float64)
+CSGNN_EXPORT(BFloat16, float, bfloat16)
