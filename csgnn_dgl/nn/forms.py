@@ -37,7 +37,8 @@ def takes_compiled(form: Form, features: Tensor, weight: Tensor | None = None) -
     if form == "compiled":
         raise ValueError(
             "form='compiled' needs g++, CSGNN_KERNELS not off, and features and weights on the CPU that are both "
-            f"float32 or both float64, or under autocast to bfloat16, got {features.dtype} on {features.device}; use form='auto'"
+            f"float32 or both float64, or under autocast to bfloat16, got {features.dtype} on {features.device}; "
+            "use form='auto'"
         )
     return False
 
