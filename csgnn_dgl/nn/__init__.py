@@ -1,10 +1,11 @@
 """Layers on concentric icospheres, each as DGL message passing and in a fast form with the same parameters."""
 
 from csgnn_dgl.nn.block import ConcentricBlock
+from csgnn_dgl.nn.dropout import SharedDropout
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.intra import IntraSphereConv
 from csgnn_dgl.nn.norm import NormReLU
 from csgnn_dgl.nn.pool import SpherePool
 from csgnn_dgl.nn.radial import RadialConv
 
-__all__ = ["ConcentricBlock", "Form", "IntraSphereConv", "NormReLU", "RadialConv", "SpherePool"]
+__all__ = ["ConcentricBlock", "Form", "IntraSphereConv", "NormReLU", "RadialConv", "SharedDropout", "SpherePool"]

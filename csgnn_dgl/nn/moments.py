@@ -43,7 +43,8 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, rows: Tensor) -> Moments:
         """Measure rows (N, C)."""
-        variance, mean = torch.var_mean(rows.double() if rows.device.type == "cpu" else rows, dim=0, correction=0)
+        dtype = torch.float64 if rows.device.type == "cpu" else torch.promote_types(rows.dtype, torch.float32)
+        variance, mean = torch.var_mean(rows.to(dtype), dim=0, correction=0)
         return cls(mean.double(), variance.double() * len(rows), len(rows))
 
     @property

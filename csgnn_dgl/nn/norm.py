@@ -70,10 +70,11 @@ class NormReLU(nn.Module):
             self.check_count(len(rows))
         if self.measures and num_processes() > 1:
             return _AcrossProcesses.apply(rows, self.weight, self.bias, self).view(features.shape)
-        observed = self.measures and self.observing
-        if observed:
+        mean, variance = self.running_mean, self.running_var
+        if self.measures and self.observing:
             self.num_batches_tracked += 1
-        mean, variance = (self.running_mean, self.running_var) if observed or not self.measures else (None, None)
+        elif self.measures:  # as many tensors as when observing: checkpointing counts what is kept for the gradient
+            mean, variance = mean.clone(), variance.clone()
         result = nn.functional.batch_norm(
             rows, mean, variance, self.weight, self.bias, self.measures, self.momentum, self.eps
         )
@@ -102,7 +103,7 @@ class NormReLU(nn.Module):
 @contextmanager
 def without_observing(module: nn.Module) -> Iterator[None]:
     """Keep the running averages of all norms of a module as they are, as when a batch is computed a second time."""
-    norms = [norm for norm in module.modules() if isinstance(norm, NormReLU)]
+    norms = [norm for norm in module.modules() if isinstance(norm, NormReLU) and norm.observing]
     for norm in norms:
         norm.observing = False
     try:

@@ -91,6 +91,32 @@ def test_only_what_the_kernels_can_take_is_given_to_them() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("num_spheres", [1, 2, 3, 8])
+@pytest.mark.parametrize(("inner", "outer"), [(2, 40), (33, 5), (35, 37), (64, 32)])
+@pytest.mark.parametrize("norm", [False, True])
+def test_radial_convolutions_of_all_widths(
+    num_spheres: int, inner: int, outer: int, norm: bool, dtype: torch.dtype
+) -> None:
+    level = ConcentricLevel(0, num_spheres)
+    block = ConcentricBlock(inner, [], [outer]).to(dtype)
+    layer: Any = block if norm else block.radial[0]
+    seed = torch.randn(num_spheres, 12, 3, outer, dtype=dtype)
+    features, outcomes = torch.randn(num_spheres, 12, 3, inner, dtype=dtype), []
+    for form in ("fast", "compiled"):
+        block.radial[0].form = form  # type: ignore[assignment]
+        x = features.clone().requires_grad_()
+        block.zero_grad()
+        result = layer(level, x)
+        result.backward(seed)
+        weight = block.radial[0].weight.grad
+        assert isinstance(weight, torch.Tensor)
+        outcomes.append((result.detach(), x.grad, weight.clone()))
+    for got, wanted in zip(outcomes[1], outcomes[0], strict=True):
+        assert got is not None and wanted is not None
+        torch.testing.assert_close(got / wanted.abs().max(), wanted / wanted.abs().max(), **TOLERANCE[dtype])
+
+
+@needs_compiler
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_same_threads_give_the_same_bits(threads: int) -> None:
     level, features = ConcentricLevel(2, 3), torch.randn(3, 162, 5, 8)

@@ -29,6 +29,8 @@ constexpr int kTileRows = 6;  // 6 x 2 sums, 2 operands and a broadcast in 16 re
 constexpr int kTileVectors = 2;
 constexpr int64_t kBlockBytes = 64 << 10;  // of each operand of a block: a few of them fit into half a megabyte
 constexpr int64_t kLeastRows = 96;           // a block's weights are read once for at least so many rows
+constexpr int64_t kPairBytes = 32 << 10;     // of each operand, where four spheres of a block are at work
+constexpr int64_t kPairDepth = 32;           // products of less depth gain nothing from pairs
 constexpr int kMaxTaps = 64;
 
 template <typename T>
@@ -139,7 +141,7 @@ void convert(const S* from, T* to, int64_t count) {
 
 // Memory that a thread keeps from call to call, because fresh pages cost as much as arithmetic. It is aligned, has room
 // to read a whole panel beyond its end, and its content is whatever was left there.
-enum Slot { kPanels, kPartial, kSums, kStart, kRead, kWritten, kSlots };
+enum Slot { kPanels, kPartial, kWeights, kSums, kStart, kRead, kWritten, kSlots };
 
 template <typename T>
 T* workspace(Slot slot, int64_t size) {
@@ -210,31 +212,63 @@ inline void store_tile(const Vector<T> (&sums)[Rows][Vectors], T* to, int64_t st
   }
 }
 
+template <typename T, int Rows, int Vectors>
+using Tile = Vector<T>[Rows][Vectors];
+
+// sums += left (Rows, depth) times one panel.
+template <typename T, int Rows, int Vectors>
+inline void add_product(Tile<T, Rows, Vectors>& sums, const T* left, int64_t depth, const T* panel) {
+  for (int64_t k = 0; k < depth; ++k, ++left, panel += kPanel<T>) {
+    Vector<T> row[Vectors];
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) row[j] = load(panel + j * kWidth<T>);
+#pragma GCC unroll 16
+    for (int i = 0; i < Rows; ++i) {
+      const T factor = left[i * depth];
+#pragma GCC unroll 2
+      for (int j = 0; j < Vectors; ++j) sums[i][j] += factor * row[j];
+    }
+  }
+}
+
 // result (Rows, columns) = start + sum over taps of left[tap] (Rows, depth) times one panel of right[tap].
 template <typename T, int Rows, int Vectors>
 void multiply_tile(int taps, const T* const* left, int64_t depth, const T* const* right, const T* start, T* result,
                    int64_t stride, int64_t columns) {
-  Vector<T> sums[Rows][Vectors];
+  Tile<T, Rows, Vectors> sums;
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) sums[i][j] = load(start + j * kWidth<T>);
-  for (int tap = 0; tap < taps; ++tap) {
-    const T* a = left[tap];
-    const T* b = right[tap];
-    for (int64_t k = 0; k < depth; ++k, ++a, b += kPanel<T>) {
-      Vector<T> row[Vectors];
-#pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) row[j] = load(b + j * kWidth<T>);
-#pragma GCC unroll 16
-      for (int i = 0; i < Rows; ++i) {
-        const T factor = a[i * depth];
-#pragma GCC unroll 2
-        for (int j = 0; j < Vectors; ++j) sums[i][j] += factor * row[j];
-      }
-    }
-  }
+  for (int tap = 0; tap < taps; ++tap) add_product<T, Rows, Vectors>(sums, left[tap], depth, right[tap]);
   store_tile<T, Rows, Vectors>(sums, result, stride, columns, false);
+}
+
+// One tile of both results of `multiply_pair`.
+template <typename T, int Rows, int Vectors>
+void multiply_pair_tile(const T* const* left, int64_t depth, const T* const* right, const T* start, T* first,
+                        T* second, int64_t stride, int64_t columns) {
+  Tile<T, Rows, Vectors> sums = {}, sum, difference;
+  add_product<T, Rows, Vectors>(sums, left[1], depth, right[1]);
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) {
+      sum[i][j] = sums[i][j] + load(start + j * kWidth<T>);
+      sums[i][j] = Vector<T>{};
+    }
+  add_product<T, Rows, Vectors>(sums, left[2], depth, right[2]);
+#pragma GCC unroll 16
+  for (int i = 0; i < Rows; ++i)
+#pragma GCC unroll 2
+    for (int j = 0; j < Vectors; ++j) {
+      difference[i][j] = sum[i][j] - sums[i][j];
+      sums[i][j] += sum[i][j];
+    }
+  add_product<T, Rows, Vectors>(sums, left[0], depth, right[0]);
+  store_tile<T, Rows, Vectors>(sums, first, stride, columns, false);
+  add_product<T, Rows, Vectors>(difference, left[3], depth, right[3]);
+  store_tile<T, Rows, Vectors>(difference, second, stride, columns, false);
 }
 
 // result (Rows, columns) += transposed left (rows, Rows) times right (rows, columns).
@@ -303,6 +337,28 @@ void multiply(int64_t rows, int taps, const T* const* left, const int* which, co
   }
 }
 
+// A convolution of three taps over two adjacent spheres with four products instead of six (Winograd's F(2, 3)):
+// first = left[0] right[0] + left[1] right[1] + left[2] right[2], second = left[1] right[1] - left[2] right[2] +
+// left[3] right[3], where the operands are those that `pair_input` and `pair_weights` make.
+template <typename T>
+void multiply_pair(int64_t rows, const T* const* left, const Panels<T>& right, const T* start, T* first, T* second,
+                   int64_t columns) {
+  for (int64_t panel = 0; panel < right.count(); ++panel) {
+    const int64_t column = panel * kPanel<T>;
+    const T* b[4];
+    for (int part = 0; part < 4; ++part) b[part] = right.panel(part, panel);
+    for_tiles(rows, [&](int64_t row, int height) {
+      const T* a[4];
+      for (int part = 0; part < 4; ++part) a[part] = left[part] + row * right.depth();
+      const int64_t place = row * columns + column;
+      with_tile<kTileRows>(height, vectors_of<T>(columns - column), [&](auto height_, auto vectors) {
+        multiply_pair_tile<T, height_(), vectors()>(a, right.depth(), b, start + column, first + place, second + place,
+                                                    columns, columns - column);
+      });
+    });
+  }
+}
+
 // result (depth, columns) += transposed left (rows, depth) times right (rows, columns).
 template <typename T>
 void add_outer(int64_t rows, const T* left, int64_t depth, const T* right, int64_t columns, T* result) {
@@ -319,8 +375,8 @@ void add_outer(int64_t rows, const T* left, int64_t depth, const T* right, int64
 
 // Nodes per block, so that the operands of a block stay in the cache and its weights are read for many rows at once.
 template <typename T>
-int64_t block_nodes(int64_t batch, int64_t widest) {
-  const int64_t rows = std::max<int64_t>(kLeastRows, kBlockBytes / static_cast<int64_t>(sizeof(T)) / widest);
+int64_t block_nodes(int64_t batch, int64_t widest, int64_t bytes = kBlockBytes) {
+  const int64_t rows = std::max<int64_t>(kLeastRows, bytes / static_cast<int64_t>(sizeof(T)) / widest);
   return std::max<int64_t>(1, rows / batch);
 }
 
@@ -639,10 +695,171 @@ void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* tar
   norm_sums.combine(sums_before);
 }
 
+// ---------------------------------------------------------------------------------- three taps, two spheres at once
+
+// Four spheres x0 ... x3 (null: zeros) as they enter the products: x0 - x2, x1 + x2, x2 - x1, x1 - x3, `slot` apart.
+template <typename S, typename T>
+void pair_input(const S* const* x, T* to, int64_t slot, int64_t count) {
+  for_lanes<T, 1>(count, [&](int64_t i, auto vectors) {
+    using Group = Lanes<T, vectors()>;
+    const auto read = [&](int part) { return x[part] == nullptr ? Group{} : Group::from(x[part] + i); };
+    const auto x0 = read(0).value[0], x1 = read(1).value[0], x2 = read(2).value[0], x3 = read(3).value[0];
+    Group{{x0 - x2}}.to(to + i);
+    Group{{x1 + x2}}.to(to + slot + i);
+    Group{{x2 - x1}}.to(to + 2 * slot + i);
+    Group{{x1 - x3}}.to(to + 3 * slot + i);
+  });
+}
+
+// Weights (3, size), or in reverse order, as they enter the products: g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, -g2.
+template <typename T>
+const T* pair_weights(const T* weight, int64_t size, bool reversed) {
+  const T *g0 = weight + (reversed ? 2 * size : 0), *g1 = weight + size, *g2 = weight + (reversed ? 0 : 2 * size);
+  T* to = workspace<T>(kWeights, 4 * size);
+#pragma omp parallel for simd schedule(static)
+  for (int64_t i = 0; i < size; ++i) {
+    to[i] = g0[i];
+    to[size + i] = (g0[i] + g1[i] + g2[i]) / 2;
+    to[2 * size + i] = (g0[i] - g1[i] + g2[i]) / 2;
+    to[3 * size + i] = -g2[i];
+  }
+  return to;
+}
+
+// As radial_forward with three taps. The sphere beyond an odd number of them is computed and left.
+template <typename S, typename T>
+void radial_pairs_forward(const S* x, const T* weight, const T* bias, S* y, int64_t spheres, int64_t vertices,
+                          int64_t batch, int64_t depth, int64_t columns, double* mean, double* scatter, const T* scale,
+                          const T* shift, const S* residual) {
+  const int64_t size = depth * columns;
+  const Panels<T> panels(pair_weights(weight, size, false), 4, size, depth, columns, columns, 1);
+  const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns), kPairBytes);
+  const int64_t blocks = (vertices + per_block - 1) / per_block;
+  Moments moments(mean == nullptr ? 0 : blocks * spheres, columns);
+  const Finish<S, T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
+#pragma omp parallel
+  {
+    const int64_t slot = per_block * batch * depth, written = per_block * batch * columns;
+    T *input = workspace<T>(kSums, 4 * slot), *results = workspace<T>(kWritten, 2 * written);
+    const T *start = start_row(bias, columns), *left[4] = {input, input + slot, input + 2 * slot, input + 3 * slot};
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
+      const int64_t rows = (last - first) * batch;
+      for (int64_t sphere = 0; sphere < spheres; sphere += 2) {
+        const S* read[4];
+        for (int64_t part = 0; part < 4; ++part) {
+          const int64_t other = sphere + part - 1;
+          read[part] = other < 0 || other >= spheres ? nullptr : x + (other * vertices + first) * batch * depth;
+        }
+        pair_input(read, input, slot, rows * depth);
+        T* to[2];
+        int64_t offset[2];
+        for (int64_t part = 0; part < 2; ++part) {
+          offset[part] = ((sphere + part) * vertices + first) * batch * columns;
+          to[part] = results + part * written;
+          if constexpr (std::is_same_v<S, T>)
+            if (sphere + part < spheres) to[part] = y + offset[part];
+        }
+        multiply_pair(rows, left, panels, start, to[0], to[1], columns);
+        for (int64_t part = 0; part < 2 && sphere + part < spheres; ++part)
+          finish(block * spheres + sphere + part, to[part], y, offset[part], rows, columns);
+      }
+    }
+  }
+  if (mean != nullptr) moments.combine(mean, scatter);
+}
+
+// As radial_backward with three taps. The gradient of the weights is that of the four that enter the products.
+template <typename S, typename T>
+void radial_pairs_backward(const S* dz, const S* y, const NormGradient<T>& norm, const S* x, const T* weight, S* dx,
+                           T* dweight, int64_t spheres, int64_t vertices, int64_t batch, int64_t depth,
+                           int64_t columns, const S* before, const T* scale, const T* shift, const T* mean,
+                           double* sums_before) {
+  const int64_t size = depth * columns;
+  const Panels<T> panels(pair_weights(weight, size, true), 4, size, columns, depth, 1, columns);
+  const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns), kPairBytes);
+  const int64_t blocks = (vertices + per_block - 1) / per_block;
+  const Partial<T> partial(4 * size);
+  NormSums<S, T> norm_sums(before, scale, shift, mean, blocks * spheres, depth);
+#pragma omp parallel num_threads(partial.threads())
+  {
+    const int64_t slot = per_block * batch * depth, written = per_block * batch * columns;
+    // dy of four spheres in a ring, then as it enters the products, then x as it enters them.
+    T *own = partial.own(), *ring = workspace<T>(kSums, 8 * written + 4 * slot);
+    T *gradients = ring + 4 * written, *inputs = ring + 8 * written, *results = workspace<T>(kWritten, 2 * slot);
+    const T* start = start_row<T>(nullptr, depth);
+    const T* left[4];
+    for (int64_t part = 0; part < 4; ++part) left[part] = gradients + part * written;
+#pragma omp for schedule(static)
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
+      const int64_t rows = (last - first) * batch;
+      const auto fill = [&](int64_t sphere) {
+        if (sphere >= spheres) return;
+        const int64_t offset = (sphere * vertices + first) * batch * columns;
+        T* to = ring + sphere % 4 * written;
+        if (y == nullptr)
+          convert(dz + offset, to, rows * columns);
+        else
+          norm.apply(dz + offset, y + offset, to, rows, columns);
+      };
+      fill(0);
+      for (int64_t sphere = 0; sphere < spheres; sphere += 2) {
+        fill(sphere + 1);
+        fill(sphere + 2);
+        const T* dy[4];
+        const S* read[4];
+        for (int64_t part = 0; part < 4; ++part) {
+          const int64_t other = sphere + part - 1;
+          const bool outside = other < 0 || other >= spheres;
+          dy[part] = outside ? nullptr : ring + other % 4 * written;
+          read[part] = outside ? nullptr : x + (other * vertices + first) * batch * depth;
+        }
+        pair_input(dy, gradients, written, rows * columns);
+        pair_input(read, inputs, slot, rows * depth);
+        add_outer(rows, inputs, depth, dy[1], columns, own);
+        add_outer(rows, inputs + slot, depth, left[1], columns, own + size);
+        add_outer(rows, inputs + 2 * slot, depth, left[2], columns, own + 2 * size);
+        if (dy[2] != nullptr) add_outer(rows, inputs + 3 * slot, depth, dy[2], columns, own + 3 * size);
+        if (dx == nullptr) continue;
+        T* to[2];
+        int64_t offset[2];
+        for (int64_t part = 0; part < 2; ++part) {
+          offset[part] = ((sphere + part) * vertices + first) * batch * depth;
+          to[part] = results + part * slot;
+          if constexpr (std::is_same_v<S, T>)
+            if (sphere + part < spheres) to[part] = dx + offset[part];
+        }
+        multiply_pair(rows, left, panels, start, to[0], to[1], depth);
+        for (int64_t part = 0; part < 2 && sphere + part < spheres; ++part) {
+          norm_sums.add(block * spheres + sphere + part, to[part], offset[part], rows);
+          put<S, T>(to[part], dx + offset[part], rows * depth);
+        }
+      }
+    }
+  }
+  std::vector<T> parts(4 * size);
+  partial.add_to(parts.data());
+#pragma omp parallel for simd schedule(static)
+  for (int64_t i = 0; i < size; ++i) {
+    const T difference = (parts[size + i] - parts[2 * size + i]) / 2;
+    dweight[i] += parts[i] + difference;
+    dweight[size + i] += (parts[size + i] + parts[2 * size + i]) / 2;
+    dweight[2 * size + i] += difference - parts[3 * size + i];
+  }
+  norm_sums.combine(sums_before);
+}
+
+// ------------------------------------------------------------------------------------- any taps, a sphere at a time
+
 template <typename S, typename T>
 void radial_forward(const S* x, const T* weight, const T* bias, S* y, int64_t spheres, int64_t vertices, int64_t batch,
                     int64_t taps, int64_t depth, int64_t columns, double* mean, double* scatter, const T* scale,
                     const T* shift, const S* residual) {
+  if (taps == 3 && spheres > 1 && depth >= kPairDepth)
+    return radial_pairs_forward(x, weight, bias, y, spheres, vertices, batch, depth, columns, mean, scatter, scale,
+                                shift, residual);
   const Panels<T> panels(weight, taps, depth * columns, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
@@ -694,6 +911,9 @@ void radial_backward(const S* dz, const S* y, const NormGradient<T>& norm, const
                      T* dweight, int64_t spheres, int64_t vertices, int64_t batch, int64_t taps, int64_t depth,
                      int64_t columns, const S* before, const T* scale, const T* shift, const T* mean,
                      double* sums_before) {
+  if (taps == 3 && spheres > 1 && columns >= kPairDepth)
+    return radial_pairs_backward(dz, y, norm, x, weight, dx, dweight, spheres, vertices, batch, depth, columns, before,
+                                 scale, shift, mean, sums_before);
   const Panels<T> panels(weight, taps, depth * columns, columns, depth, 1, columns);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
