@@ -14,6 +14,7 @@ import pytest
 import csgnn_dgl
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = ("csgnn_dgl", "pipelines", "benchmarks", "configs")
 
 
 @pytest.mark.parametrize("name", csgnn_dgl.__all__)
@@ -47,11 +48,11 @@ def test_the_version_agrees_with_setup_cfg_and_with_what_is_installed() -> None:
         pytest.skip("runs from the source folder, not installed")
 
 
-def test_the_wheel_carries_the_code_and_every_config(tmp_path: Path) -> None:
+def test_the_wheel_carries_the_code_and_all_that_it_reads(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc")
-    for name in ("csgnn_dgl", "pipelines", "configs"):
+    for name in FOLDERS:
         shutil.copytree(ROOT / name, source / name, ignore=ignore)
     for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
@@ -64,9 +65,10 @@ def test_the_wheel_carries_the_code_and_every_config(tmp_path: Path) -> None:
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     wanted = {
         path.relative_to(ROOT).as_posix()
-        for folder in ("csgnn_dgl", "pipelines", "configs")
+        for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in {".py", ".yaml"}
+        if path.suffix in {".py", ".yaml", ".json", ".cpp", ".gz"} or path.parent.name == "carbon"
+        if path.is_file() and path.suffix != ".pyc"
     }
     assert any(name.startswith("configs/") and name.endswith(".yaml") for name in wanted)
     assert packed == wanted | {"csgnn_dgl/py.typed"}

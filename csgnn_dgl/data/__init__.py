@@ -1,6 +1,7 @@
 """Data sets, readers, augmentation and rotations.
 
-Every reader returns :class:`PointClouds` with z up; :func:`load` finds the reader for a source.
+Readers of shapes return :class:`PointClouds` with z up, and :func:`load` finds the reader for a source. Readers of
+atomic structures return :class:`Snapshots`, and :func:`load_snapshots` finds theirs.
 """
 
 from csgnn_dgl.data.augmentation import (
@@ -11,32 +12,47 @@ from csgnn_dgl.data.augmentation import (
     rotate_clouds,
     scale_to_unit_ball,
 )
+from csgnn_dgl.data.carbon import carbon_snapshots
 from csgnn_dgl.data.clouds import PointClouds
 from csgnn_dgl.data.dataset import CloudDataset, EpochIndex, EpochSampler, collate
 from csgnn_dgl.data.download import download_modelnet40
 from csgnn_dgl.data.folders import read_cloud, read_folder
 from csgnn_dgl.data.modelnet import read_modelnet40
 from csgnn_dgl.data.shapes import BUILTIN_CLASSES, builtin_shapes
+from csgnn_dgl.data.snapshot_files import read_snapshots
+from csgnn_dgl.data.snapshot_sources import load_snapshots
+from csgnn_dgl.data.snapshots import VALENCES, Snapshot, Snapshots, check_elements, from_atoms
 from csgnn_dgl.data.sources import load
 from csgnn_dgl.data.split import stratified_split
+from csgnn_dgl.data.vasp import read_snapshot_folders, read_vasp
 
 __all__ = [
     "BUILTIN_CLASSES",
     "ROTATION_MODES",
+    "VALENCES",
     "Augmentation",
     "CloudDataset",
     "Draws",
     "EpochIndex",
     "EpochSampler",
     "PointClouds",
+    "Snapshot",
+    "Snapshots",
     "TestRotation",
     "builtin_shapes",
+    "carbon_snapshots",
+    "check_elements",
     "collate",
     "download_modelnet40",
+    "from_atoms",
     "load",
+    "load_snapshots",
     "read_cloud",
     "read_folder",
     "read_modelnet40",
+    "read_snapshot_folders",
+    "read_snapshots",
+    "read_vasp",
     "rotate_clouds",
     "scale_to_unit_ball",
     "stratified_split",

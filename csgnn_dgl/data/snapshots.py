@@ -1,0 +1,372 @@
+"""Atomic snapshots in memory, with their densities of states: what every reader returns."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.mapping.environments import check_distances, checked_structure
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+VALENCES: dict[str, float] = {
+    **dict(zip(("H", "He"), (1, 2), strict=True)),
+    **dict(zip(("Li", "Be", "B", "C", "N", "O", "F", "Ne"), range(1, 9), strict=True)),
+    **dict(zip(("Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar"), range(1, 9), strict=True)),
+}
+"""Valence electrons per atom (s and p) of the first three rows; other elements have to be told."""
+
+SHORTFALL = 1e-6
+"""By what share the DOS may hold fewer electrons than there are: the rounding of written numbers."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Snapshot:
+    """One atomic structure, checked when it is made.
+
+    Attributes
+    ----------
+    positions
+        (N, 3) float64, in Å.
+    numbers
+        (N,) int64 atomic numbers.
+    cell
+        (3, 3) float64 lattice vectors as rows, in Å; zero in directions that are not periodic.
+    pbc
+        (3,) bool: which directions are periodic.
+    num_electrons
+        Electrons of the cell that the DOS counts.
+    dos
+        (count,) float64 states per eV of the whole cell on `grid`, or None where only a prediction is wanted.
+    grid
+        The energy bins of `dos`.
+    structure
+        Name of the structure that this is a snapshot of.
+    temperature
+        Temperature in K, if known.
+    fermi_level, band_energy
+        Values stored in the file, in eV (of the whole cell), if any. They are for comparison: the package
+        computes its own from the DOS.
+    source, index
+        The file, and the place in it: every complaint names them.
+
+    Raises
+    ------
+    InputError
+        If positions, cell or DOS are not finite, of the wrong shape, or not there; if two atoms are closer than
+        0.3 Å; if a periodic direction has no lattice vector; if the DOS has not as many values as the grid,
+        is empty or holds fewer electrons than there are.
+    """
+
+    positions: NDArray[np.float64]
+    numbers: NDArray[np.int64]
+    cell: NDArray[np.float64]
+    pbc: NDArray[np.bool_]
+    num_electrons: float
+    dos: NDArray[np.float64] | None = None
+    grid: EnergyGrid = PAPER_GRID
+    structure: str = ""
+    temperature: float | None = None
+    fermi_level: float | None = None
+    band_energy: float | None = None
+    source: str = "snapshots"
+    index: int = 0
+
+    def __post_init__(self) -> None:
+        numbers = np.asarray(self.numbers, dtype=np.int64)
+        positions = np.asarray(self.positions)
+        if numbers.ndim != 1 or len(numbers) == 0:
+            raise InputError(f"{self.name} has no atoms; remove it.")
+        if positions.shape != (len(numbers), 3):
+            raise InputError(
+                f"{self.name} has positions of shape {positions.shape} for {len(numbers)} atoms; give (atoms, 3)."
+            )
+        try:
+            structure = checked_structure(positions, self.cell, self.pbc)
+            check_distances(*structure)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from None
+        for key, value in zip(("positions", "cell", "pbc"), structure, strict=True):
+            object.__setattr__(self, key, value)
+        object.__setattr__(self, "numbers", numbers)
+        if not (np.isfinite(self.num_electrons) and self.num_electrons > 0):
+            raise InputError(
+                f"{self.name} has an electron count of {self.num_electrons:g}; give a positive num_electrons."
+            )
+        if self.dos is not None:
+            object.__setattr__(self, "dos", self._checked_dos(self.dos))
+
+    def _checked_dos(self, values: ArrayLike) -> NDArray[np.float64]:
+        grid = self.grid
+        dos = np.asarray(values)
+        if dos.shape != (grid.count,):
+            raise InputError(
+                f"{self.name} has a DOS of shape {dos.shape}, but the energy grid has {grid.count} bins; give one "
+                f"value per bin, or another grid."
+            )
+        if dos.dtype.kind not in "fiu":
+            raise InputError(f"{self.name} has a DOS of {dos.dtype}; give real numbers.")
+        dos = dos.astype(np.float64)
+        if not np.isfinite(dos).all():
+            place = int(np.argmin(np.isfinite(dos)))
+            raise InputError(f"{self.name} has a DOS that is NaN or infinite in bin {place}; repair or remove it.")
+        most = float(np.cumsum(dos).max()) * grid.width
+        if most < self.num_electrons * (1 - SHORTFALL):
+            found = "is empty" if not dos.any() else f"holds {most:.6g} electrons up to {grid.stop:g} eV"
+            raise InputError(
+                f"{self.name}: the DOS {found}, but there are {self.num_electrons:.6g} electrons; widen the energy "
+                f"grid, check its alignment or num_electrons."
+            )
+        return dos
+
+    def __repr__(self) -> str:
+        """Show what it is, not the numbers."""
+        named = f"{self.structure!r}, " if self.structure else ""
+        return f"Snapshot({named}{self.num_atoms} atoms, {self.source!r}, index {self.index})"
+
+    @property
+    def name(self) -> str:
+        """File and index, with which complaints begin."""
+        return f"{self.source}: snapshot {self.index}"
+
+    @property
+    def num_atoms(self) -> int:
+        """Number of atoms N."""
+        return len(self.numbers)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Snapshots(Sequence[Snapshot]):
+    """A set of snapshots on one energy grid.
+
+    Parameters
+    ----------
+    items
+        The snapshots, at least one.
+
+    Raises
+    ------
+    InputError
+        If there are none, or their energy grids differ.
+    """
+
+    items: tuple[Snapshot, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "items", tuple(self.items))
+        if not self.items:
+            raise InputError("there are no snapshots; give at least one.")
+        for item in self.items:
+            if item.grid != self.grid:
+                raise InputError(f"{item.name} is on {item.grid}, others are on {self.grid}; read all on one grid.")
+
+    def __len__(self) -> int:
+        """Count the snapshots."""
+        return len(self.items)
+
+    def __iter__(self) -> Iterator[Snapshot]:
+        """Go through the snapshots."""
+        return iter(self.items)
+
+    @overload
+    def __getitem__(self, index: int) -> Snapshot: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Snapshots": ...
+    def __getitem__(self, index: int | slice) -> "Snapshot | Snapshots":
+        """Return one snapshot, or those of a slice."""
+        return Snapshots(self.items[index]) if isinstance(index, slice) else self.items[index]
+
+    def __repr__(self) -> str:
+        """Show the sizes and the structures."""
+        names = ", ".join(sorted(set(self.structures)))
+        return f"Snapshots({len(self)} of {names}, {int(self.num_atoms.sum())} atoms)"
+
+    @property
+    def grid(self) -> EnergyGrid:
+        """The energy bins of all snapshots."""
+        return self.items[0].grid
+
+    @property
+    def dos(self) -> NDArray[np.float64]:
+        """(S, count) states per eV of each whole cell.
+
+        Raises
+        ------
+        InputError
+            If a snapshot has none.
+        """
+        for item in self.items:
+            if item.dos is None:
+                raise InputError(f"{item.name} has no DOS; put it into the file as 'dos'.")
+        return np.stack([item.dos for item in self.items if item.dos is not None])
+
+    @property
+    def num_electrons(self) -> NDArray[np.float64]:
+        """(S,) electrons of each cell."""
+        return np.array([item.num_electrons for item in self.items], dtype=np.float64)
+
+    @property
+    def num_atoms(self) -> NDArray[np.int64]:
+        """(S,) atoms of each cell."""
+        return np.array([item.num_atoms for item in self.items], dtype=np.int64)
+
+    @property
+    def structures(self) -> tuple[str, ...]:
+        """(S,) name of the structure of each snapshot."""
+        return tuple(item.structure for item in self.items)
+
+    @property
+    def elements(self) -> frozenset[int]:
+        """Atomic numbers that occur."""
+        return frozenset(int(number) for item in self.items for number in np.unique(item.numbers))
+
+    def subset(self, indices: Iterable[int]) -> "Snapshots":
+        """Return the snapshots at `indices`, in that order."""
+        return Snapshots(tuple(self.items[int(index)] for index in indices))
+
+    def where(self, wanted: Callable[[Snapshot], bool]) -> "Snapshots":
+        """Return the snapshots for which `wanted` is true."""
+        return Snapshots(tuple(item for item in self.items if wanted(item)))
+
+    def __add__(self, other: "Snapshots") -> "Snapshots":
+        """Return the snapshots of both."""
+        return Snapshots(self.items + other.items)
+
+
+def check_elements(snapshots: Iterable[Snapshot], known: Iterable[int]) -> None:
+    """Raise InputError, naming the first, if a snapshot has an element that is not among `known`.
+
+    Parameters
+    ----------
+    snapshots
+        Snapshots to look at.
+    known
+        Atomic numbers that a model was built for.
+    """
+    from ase.data import chemical_symbols
+
+    allowed = sorted(set(known))
+    for item in snapshots:
+        foreign = np.setdiff1d(item.numbers, allowed)
+        if len(foreign):
+            names = ", ".join(chemical_symbols[number] for number in allowed)
+            raise InputError(
+                f"{item.name} contains {chemical_symbols[int(foreign[0])]}, but the model knows {names} only; remove "
+                f"the snapshot or train a model with this element."
+            )
+
+
+def electrons_of(numbers: ArrayLike, valences: Mapping[str, float] | None, name: str) -> float:
+    """Add up the valence electrons of atoms.
+
+    Parameters
+    ----------
+    numbers
+        (N,) atomic numbers.
+    valences
+        Electrons per atom by chemical symbol; they go before :data:`VALENCES`.
+    name
+        What a complaint begins with.
+
+    Raises
+    ------
+    InputError
+        If the valence of an element is unknown.
+    """
+    from ase.data import chemical_symbols
+
+    table = {**VALENCES, **(valences or {})}
+    total = 0.0
+    for number, count in zip(*np.unique(np.asarray(numbers), return_counts=True), strict=True):
+        symbol = chemical_symbols[number]
+        if symbol not in table:
+            raise InputError(
+                f"{name} has no num_electrons, and the valence of {symbol} is unknown; put num_electrons into the "
+                f"file or give valences."
+            )
+        total += table[symbol] * int(count)
+    return total
+
+
+def from_atoms(
+    atoms: "Atoms | Sequence[Atoms]",
+    grid: EnergyGrid = PAPER_GRID,
+    valences: Mapping[str, float] | None = None,
+    needs_dos: bool = False,
+    source: str = "atoms",
+) -> Snapshots:
+    """Make snapshots of ``ase.Atoms`` that carry their facts in ``info``.
+
+    ``info`` may hold ``dos`` (states per eV of the whole cell, one value per bin), ``num_electrons``,
+    ``structure``, ``temperature``, ``fermi_level`` and ``band_energy``. Without ``structure`` the chemical
+    formula is the name.
+
+    Parameters
+    ----------
+    atoms
+        One structure or several.
+    grid
+        The energy bins of ``dos``; the paper's by default.
+    valences
+        Electrons per atom by chemical symbol, for structures without ``num_electrons``; they go before
+        :data:`VALENCES`.
+    needs_dos
+        Refuse structures without ``dos``.
+    source
+        Where they come from; every complaint starts with it.
+
+    Raises
+    ------
+    InputError
+        If a structure cannot be used; see :class:`Snapshot`.
+    """
+    from ase import Atoms
+
+    several = [atoms] if isinstance(atoms, Atoms) else atoms
+    return Snapshots(tuple(_snapshot(one, grid, valences, needs_dos, source, i) for i, one in enumerate(several)))
+
+
+def _snapshot(
+    atoms: "Atoms",
+    grid: EnergyGrid,
+    valences: Mapping[str, float] | None,
+    needs_dos: bool,
+    source: str,
+    index: int,
+) -> Snapshot:
+    info, name = atoms.info, f"{source}: snapshot {index}"
+    if needs_dos and "dos" not in info:
+        raise InputError(f"{name} has no 'dos' in its info; add the density of states, one value per energy bin.")
+    if len(atoms) == 0:
+        raise InputError(f"{name} has no atoms; remove it.")
+    if "num_electrons" in info:
+        electrons = _number(info, "num_electrons", name)
+    else:
+        electrons = electrons_of(atoms.numbers, valences, name)
+    return Snapshot(
+        positions=atoms.get_positions(),
+        numbers=atoms.numbers,
+        cell=atoms.cell.array,
+        pbc=atoms.pbc,
+        num_electrons=electrons,
+        dos=info.get("dos"),
+        grid=grid,
+        structure=str(info.get("structure", atoms.get_chemical_formula())),
+        temperature=_number(info, "temperature", name) if "temperature" in info else None,
+        fermi_level=_number(info, "fermi_level", name) if "fermi_level" in info else None,
+        band_energy=_number(info, "band_energy", name) if "band_energy" in info else None,
+        source=source,
+        index=index,
+    )
+
+
+def _number(info: Mapping[str, object], key: str, name: str) -> float:
+    try:
+        return float(info[key])  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"{name} has {key} = {info[key]!r}; give a number.") from None
