@@ -124,14 +124,13 @@ class Augmentation:
         mode = check_rotation_mode(self.rotation)
         scale = np.empty((len(chosen), 3))
         translation = np.empty((len(chosen), 3))
-        rotation = np.empty((len(chosen), 3, 3))
         jitter = np.empty((len(chosen), num_points, 3), dtype=np.float32)
-        for row, (epoch_of_row, index) in enumerate(zip(epochs.tolist(), chosen.tolist(), strict=True)):
-            rng = np.random.default_rng([seed, epoch_of_row, index])
+        sources = [np.random.default_rng([seed, *key]) for key in zip(epochs.tolist(), chosen.tolist(), strict=True)]
+        for row, rng in enumerate(sources):
             scale[row] = rng.uniform(low, high, 3)
             translation[row] = rng.uniform(-self.translation, self.translation, 3)
             rng.standard_normal(dtype=np.float32, out=jitter[row])
-            rotation[row] = random_rotations(1, rng, mode)[0]
+        rotation = random_rotations(len(chosen), sources, mode)
         noise = torch.from_numpy(jitter).mul_(self.jitter_std).clamp_(-self.jitter_clip, self.jitter_clip)
         return Draws(
             torch.from_numpy(scale).float(),
@@ -189,12 +188,9 @@ class TestRotation:
     def matrices(self, vote: int, indices: ArrayLike) -> Tensor:
         """Return the rotation of each sample in test pass number `vote`: (batch, 3, 3) float32 on the CPU."""
         chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
-        matrices = np.empty((len(chosen), 3, 3))
         mode = check_rotation_mode(self.mode)
-        for row, index in enumerate(chosen.tolist()):
-            rng = np.random.default_rng([self.seed, vote, index, EVALUATION_STREAM])
-            matrices[row] = random_rotations(1, rng, mode)[0]
-        return torch.from_numpy(matrices).float()
+        sources = [np.random.default_rng([self.seed, vote, index, EVALUATION_STREAM]) for index in chosen.tolist()]
+        return torch.from_numpy(random_rotations(len(chosen), sources, mode)).float()
 
     def apply(self, points: Tensor, vote: int, indices: ArrayLike) -> Tensor:
         """Rotate clouds (batch, points, 3), on any device, for test pass number `vote`."""

@@ -1,5 +1,6 @@
 """Rotations: the 60 that map the icosahedron onto itself, and random ones."""
 
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Literal
 
@@ -61,7 +62,9 @@ def vertex_permutations(level: int) -> IntArray:
     return permutations
 
 
-def random_rotations(count: int, rng: np.random.Generator, mode: RotationMode = "SO3") -> FloatArray:
+def random_rotations(
+    count: int, rng: np.random.Generator | Sequence[np.random.Generator], mode: RotationMode = "SO3"
+) -> FloatArray:
     """Draw random rotations.
 
     Parameters
@@ -69,7 +72,8 @@ def random_rotations(count: int, rng: np.random.Generator, mode: RotationMode = 
     count
         How many.
     rng
-        Source of randomness. ``"SO3"`` takes four normal numbers per rotation, ``"z"`` one uniform number.
+        Source of randomness, or one source for each rotation. ``"SO3"`` takes four normal numbers per rotation, ``"z"``
+        one uniform number.
     mode
         ``"SO3"``: uniform on all rotations (Haar measure), as normalised Gaussian quaternions. ``"z"``: uniform
         about the vertical axis. ``"none"``: identities.
@@ -82,13 +86,13 @@ def random_rotations(count: int, rng: np.random.Generator, mode: RotationMode = 
     Raises
     ------
     ValueError
-        If `mode` is none of the three.
+        If `mode` is none of the three, or the number of sources is neither one nor `count`.
     """
     if mode == "SO3":
-        quaternions = rng.normal(size=(count, 4))
+        quaternions = _draw(rng, lambda source, *shape: source.normal(size=(*shape, 4)), count)
         w, x, y, z = (quaternions / np.linalg.norm(quaternions, axis=1, keepdims=True)).T
     elif mode == "z":
-        half = np.pi * rng.random(count)
+        half = np.pi * _draw(rng, lambda source, *shape: source.random(shape), count)
         w, x, y, z = np.cos(half), np.zeros(count), np.zeros(count), np.sin(half)
     elif mode == "none":
         return np.tile(np.eye(3), (count, 1, 1))
@@ -100,6 +104,17 @@ def random_rotations(count: int, rng: np.random.Generator, mode: RotationMode = 
         [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
     ]
     return np.moveaxis(np.array(rows), -1, 0)
+
+
+def _draw(
+    rng: np.random.Generator | Sequence[np.random.Generator], draw: Callable[..., FloatArray | float], count: int
+) -> FloatArray:
+    """Draw (count, ...) numbers from one source, or each row from its own."""
+    if isinstance(rng, np.random.Generator):
+        return np.asarray(draw(rng, count))
+    if len(rng) != count:
+        raise ValueError(f"{count} rotations need one source of randomness, or {count} of them, not {len(rng)}")
+    return np.array([draw(source) for source in rng])
 
 
 def _face_images() -> IntArray:

@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import kstest
 
 from csgnn_dgl.geometry import icosahedral_rotations, icosphere, random_rotations, vertex_permutations
+from csgnn_dgl.geometry.rotations import RotationMode
 
 
 def test_sixty_distinct_proper_rotations_with_the_identity_first() -> None:
@@ -74,3 +75,15 @@ def test_no_rotation_is_the_identity_and_unknown_modes_are_refused() -> None:
     np.testing.assert_array_equal(random_rotations(2, np.random.default_rng(0), "none"), [np.eye(3)] * 2)
     with pytest.raises(ValueError, match="'none', 'z' or 'SO3', not 'so3'"):
         random_rotations(1, np.random.default_rng(0), "so3")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["SO3", "z", "none"])
+def test_rotations_from_a_source_each_are_those_drawn_one_by_one(mode: RotationMode) -> None:
+    together = random_rotations(5, [np.random.default_rng(seed) for seed in range(5)], mode)
+    alone = [random_rotations(1, np.random.default_rng(seed), mode)[0] for seed in range(5)]
+    np.testing.assert_array_equal(together, np.stack(alone))
+
+
+def test_the_number_of_sources_is_that_of_the_rotations() -> None:
+    with pytest.raises(ValueError, match="3 rotations need one source of randomness, or 3 of them, not 2"):
+        random_rotations(3, [np.random.default_rng(0)] * 2)
