@@ -160,16 +160,13 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         layers, lines = ctx.layers, ctx.lines
         kept = list(ctx.saved_tensors[: len(layers) + 1])
-        inputs = kept[:1]
-        for layer, line, result in zip(layers[:-1], lines, kept[1:], strict=False):
-            before = inputs[-1] if layer.residual else None
-            inputs.append(result if line is None else _normalise(result, line, before))
         current: Tensor | None = gradient.contiguous()
         sums = None if lines[-1] is None else _norm_sums(gradient.contiguous(), kept[-1], lines[-1])
         results: list[Tensor | None] = []
         for index in reversed(range(len(layers))):
             assert current is not None
-            result, features = kept.pop(), inputs.pop()
+            result = kept.pop()
+            features = _input(index, kept, layers, lines)
             found = _norm_gradients(sums, layers[index], lines[index], current)
             previous = (kept[-1], lines[index - 1]) if index > 0 else None
             wanted = index > 0 or ctx.needs_input_grad[0]
@@ -180,6 +177,19 @@ class _Chain(torch.autograd.Function):
             needs = ctx.needs_input_grad[2 + 4 * index : 6 + 4 * index]
             results = [value if need else None for value, need in zip(everything, needs, strict=True)] + results
         return (current, None, *results)
+
+
+def _input(
+    index: int, kept: Sequence[Tensor], layers: Sequence[CompiledLayer], lines: Sequence[_Coefficients | None]
+) -> Tensor:
+    """Make the input of a layer again from what is kept of those before it."""
+    if index == 0:
+        return kept[0]
+    line = lines[index - 1]
+    if line is None:
+        return kept[index]
+    before = _input(index - 1, kept, layers, lines) if layers[index - 1].residual else None
+    return _normalise(kept[index], line, before)
 
 
 def _norm_sums(gradient: Tensor, result: Tensor, line: _Coefficients) -> Tensor:
