@@ -34,7 +34,17 @@ def fake_compiler(folder: Path, script: str) -> str:
     return str(path)
 
 
+@pytest.fixture
+def ready_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that needs no time: it copies the library that exists."""
+    library = build.compiled_library()
+    (tmp_path / "bin").mkdir()
+    script = f'[ "$1" = --version ] && exit; for last; do :; done; cp {library} "$last"'
+    monkeypatch.setenv("CXX", fake_compiler(tmp_path / "bin", script))
+
+
 @needs_compiler
+@pytest.mark.usefixtures("ready_made")
 def test_kernels_are_compiled_once(cache: Path) -> None:
     first = build.compiled_library()
     assert first is not None and first.parent == cache
@@ -45,6 +55,17 @@ def test_kernels_are_compiled_once(cache: Path) -> None:
 
 
 @needs_compiler
+@pytest.mark.usefixtures("ready_made")
+def test_a_damaged_library_is_compiled_again(cache: Path) -> None:
+    library = build.compiled_library()
+    assert library is not None
+    library.write_bytes(b"")
+    assert kernels.available()
+    assert library.stat().st_size > 0
+
+
+@needs_compiler
+@pytest.mark.usefixtures("ready_made")
 def test_kernels_go_elsewhere_if_the_cache_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

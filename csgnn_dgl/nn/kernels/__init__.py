@@ -23,8 +23,15 @@ _NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "b
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    path = compiled_library()
-    return None if path is None else ctypes.CDLL(str(path))
+    for _ in range(2):
+        path = compiled_library()
+        if path is None:
+            break
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            path.unlink(missing_ok=True)  # damaged: once more
+    return None
 
 
 def available() -> bool:

@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from benchmarks.roof import Cost, Roof, costs, height, key_of, make
+from benchmarks.sizes import Size
+
+SIZE = Size(level=1, num_spheres=2, channels=2, base_width=1, batch=3, num_classes=5)
+"""Level 1 has 42 vertices: intra 2 -> 8, intra 8 -> 8, radial 8 -> 16, radial 16 -> 16; level 0 has 12."""
+ROWS = 2 * 42 * 3
+
+
+def test_the_traffic_of_training_is_what_one_counts_by_hand():
+    first, second, third, fourth, *_ = costs(SIZE, "training")
+    x, y = 4 * ROWS * 2, 4 * ROWS * 8
+    # forward: read y, write z; backward: read dz, y, read dz, y, write dy. The sum works on x, and has no gradient.
+    assert first.traffic == {"norm and ReLU": 7 * y, "neighbour sums": 2 * x}
+    assert second.traffic == {"norm and ReLU": 7 * y, "neighbour sums": 4 * y, "residual": 2 * y}
+    assert third.traffic == {"norm and ReLU": 7 * 2 * y}
+    coarse = 4 * 2 * 12 * 3 * 16
+    assert fourth.traffic == {"norm and ReLU": 7 * 2 * y, "pooling": 2 * (2 * y + coarse)}
+    parameters = (2 * 8 + 8 * 8) + 3 * (8 * 16 + 16 * 16) + 16 * 16 + 3 * 16 * 32 + 3 * (8 + 8 + 16 + 16 + 16 + 32)
+    parameters += (48 * 512 + 3 * 512) + (512 * 256 + 3 * 256) + (256 * 5 + 5)
+    assert costs(SIZE, "training")[-1] == Cost("optimiser", 0, {}, {"optimiser": 28 * parameters}, 4 * parameters)
+
+
+def test_the_traffic_of_inference_in_half_precision_is_what_one_counts_by_hand():
+    first, second, third, fourth, *_ = costs(SIZE, "inference", width=2)
+    x, y = 2 * ROWS * 2, 2 * ROWS * 8
+    assert first.traffic == {"neighbour sums": 2 * x}
+    assert second.traffic == {"neighbour sums": 2 * y, "residual": y}
+    assert third.traffic == {}
+    assert fourth.traffic == {"pooling": 2 * y + 2 * 2 * 12 * 3 * 16}
+    assert costs(SIZE, "inference")[-1].name.startswith("head")
+
+
+def test_the_products_have_the_shapes_of_the_layers():
+    first, second, third, *_ = costs(SIZE, "training")
+    assert first.products == {"forward": ((("nn", ROWS, 2, 8),),), "weight gradient": ((("tn", 2, ROWS, 8),),)}
+    assert second.products["input gradient"] == ((("nt", ROWS, 8, 8),),)
+    half = ROWS // 2  # an offset of one leaves one of the two spheres
+    each, together = third.products["forward"]
+    assert each == (("nn", half, 8, 16), ("nn", ROWS, 8, 16), ("nn", half, 8, 16))
+    assert together == (("nn", 2 * ROWS // 3, 24, 16),)
+    assert third.products["input gradient"][1] == (("nt", 2 * ROWS // 3, 48, 8),)
+    assert third.products["weight gradient"][1] == (("tn", 24, 2 * ROWS // 3, 16),)
+    assert list(costs(SIZE, "inference")[2].products) == ["forward"]
+
+
+def test_the_height_takes_the_faster_way_and_the_rate_of_a_copy():
+    product = [("nn", 4, 3, count) for count in (1, 2, 3)]
+    cost = Cost("layer", 10**9, {"forward": ((product[0], product[1]), (product[2],))}, {"step": 300}, 100)
+    seconds = {key_of(product[0]): 1.0, key_of(product[1]): 2.0, key_of(product[2]): 4.0, "copy 100": 0.5}
+    found = height([cost, cost], seconds, batch=2)
+    # 300 bytes at 2 · 100 bytes in half a second: 0.75 s
+    assert (found["products"], found["traffic"], found["seconds"]) == (3.0, 0.75, 3.75)
+    assert found["layers"][0]["gflops_per_second"] == pytest.approx(2 / 3)
+    seconds[key_of(product[2])] = 2.5
+    assert height([cost], seconds, batch=1)["products"] == 2.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_everything_in_the_roof_is_timed(dtype):
+    measured = Roof(SIZE, ("training", "inference"), dtype, torch.float32)()
+    assert min(measured.values()) > 0
+    for mode in ("training", "inference"):
+        assert height(costs(SIZE, mode, dtype.itemsize), measured, SIZE.batch)["seconds"] > 0
+
+
+def test_products_are_in_half_precision_where_the_processor_has_it(monkeypatch):
+    for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr("benchmarks.roof.bf16_instructions", lambda has=has: has)
+        roof = make(vars(SIZE), ["inference"], "bfloat16")[1]["measure"]
+        assert {buffer.dtype for buffer in roof.buffers} == {expected}
+        assert {buffer.dtype for buffer in roof.copied} == {torch.bfloat16}
+
+
+def test_a_product_of_the_roof_is_the_product():
+    roof = Roof(SIZE, ("training",), torch.bfloat16, torch.float32)
+    for transposed, m, k, n in (("nn", 12, 3, 5), ("nt", 12, 5, 3), ("tn", 3, 12, 5)):
+        generator = torch.Generator().manual_seed(0)
+        for buffer in roof.buffers:
+            buffer.copy_(torch.rand(len(buffer), generator=generator))
+        left, right, result = (buffer.clone() for buffer in roof.buffers)
+        roof._product((transposed, m, k, n))()
+        one = left[: m * k].view(k, m).T if transposed == "tn" else left[: m * k].view(m, k)
+        other = right[: k * n].view(n, k).T if transposed == "nt" else right[: k * n].view(k, n)
+        torch.testing.assert_close(roof.buffers[2][: m * n].view(m, n), one @ other)
+        assert torch.equal(roof.buffers[2][m * n :], result[m * n :])

@@ -1,0 +1,157 @@
+import json
+
+import pytest
+
+from benchmarks import regression
+from pipelines import benchmark
+from pipelines.benchmark import main
+from tests.toy_shapes import write_shapes
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture
+def failing(work, capsys):
+    """Run a command that must fail and return its one sentence."""
+
+    def run(*words):
+        assert main(words) == 2
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        assert shown.err.startswith("error: ")
+        assert shown.err.count("\n") == 1
+        return shown.err
+
+    return run
+
+
+def read(folder, name):
+    assert (folder / f"{name}.png").read_bytes()[:4] == PNG
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+def test_speed_prints_a_table_and_keeps_everything(work, capsys):
+    words = ["--sizes", "tiny", "--repeats", "2", "--threads", "1", "--verbose"]
+    assert main([*words, "--contenders", "auto", "auto-bf16", "composition-as-is"]) == 0
+    shown = capsys.readouterr().out
+    assert "tiny: level 1, R = 2, C = 2, F = 1, batch 4; per sample" in shown
+    assert "roof of training in bfloat16, per sample" in shown
+    document = read(work / "runs" / "benchmark", "speed")
+    assert document["machine"]["threads"] == 1
+    assert document["machine"]["command"].startswith("python -m pipelines.benchmark speed --sizes tiny")
+    assert {"torch", "dgl", "numpy"} <= set(document["machine"]["versions"])
+    result = document["sizes"]["tiny"]
+    times = result["seconds_per_sample"]
+    assert [len(times[name][mode]["all"]) for name in times for mode in times[name]] == [2] * 6
+    assert result["opponent"] == "composition-as-is"
+    expected = times["composition-as-is"]["training"]["median"] / times["auto"]["training"]["median"]
+    assert result["speedups"]["auto"]["training"] == pytest.approx(expected)
+    share = result["roof"]["bfloat16"]["inference"]["seconds"] / times["auto-bf16"]["inference"]["median"]
+    assert result["share_of_roof"]["auto-bf16"]["inference"] == pytest.approx(share)
+    assert result["differences"]["composition-as-is"] < 1e-3
+
+
+def test_speed_of_inference_alone(work, capsys):
+    words = ["speed", "--sizes", "tiny", "--repeats", "1", "--contenders", "auto", "--modes", "inference"]
+    assert main([*words, "--no-roof", "--batch", "2", "--output", "here"]) == 0
+    result = read(work / "here", "speed")["sizes"]["tiny"]
+    assert result["size"]["batch"] == 2
+    assert (result["opponent"], result["speedups"], result["roof"], result["share_of_roof"]) == (None, {}, {}, {})
+    assert "training" not in capsys.readouterr().out.split("|")[2]
+
+
+def test_memory(work, capsys):
+    words = ["memory", "--sizes", "tiny", "--contenders", "auto", "composition-as-is"]
+    assert main([*words, "--output", "here"]) == 0
+    taken = read(work / "here", "memory")["sizes"]["tiny"]["bytes"]
+    for found in taken.values():
+        assert found["added"] == found["peak"] - found["before"] > 0
+    assert "of composition-as-is" in capsys.readouterr().out
+
+
+def test_mapping_and_loading(work, capsys):
+    source = str(write_shapes(work / "shapes"))
+    words = ["mapping", "--level", "1", "--num_spheres", "2", "--num_points", "30", "--batch", "2", "--size", "tiny"]
+    words += ["--source", source]
+    assert main([*words, "--repeats", "1", "--output", "here"]) == 0
+    document = read(work / "here", "mapping")
+    assert set(document["mapping"]["seconds_per_cloud"]) == {
+        "prism",
+        "shell",
+        "prism, point by point",
+        "shell, point by point",
+    }
+    assert set(document["loading"]["seconds_per_batch"]) == {"loading", "training"}
+    assert "batches/s" in capsys.readouterr().out
+
+
+def test_table4(work, capsys):
+    words = ["table4", "--level", "1", "--num_spheres", "2", "--levels", "3", "2", "--counts", "1", "8", "9"]
+    assert main([*words, "--base_width", "1", "--batch", "2", "--repeats", "1", "--output", "here"]) == 0
+    document = read(work / "here", "table4")
+    assert [row["size"]["num_spheres"] for row in document["spheres"]] == [1, 8, 9]
+    assert [row["size"]["level"] for row in document["levels"]] == [3, 2]
+    row = document["spheres"][1]
+    per_mac = row["seconds_per_sample"]["training"]["median"] / row["macs_per_sample"]
+    assert row["seconds_per_mac"]["training"] == pytest.approx(per_mac)
+    shown = capsys.readouterr().out
+    assert "paper, 1 to 32 spheres: x4" in shown
+    assert "over spheres, from 8 up: training" in shown
+    assert "levels, from 3 up" not in shown  # a single one has no spread
+
+
+def test_startup_names_heavy_modules(work, capsys):
+    assert main(["startup", "--level", "1", "--num_spheres", "2", "--repeats", "1", "--output", "here"]) == 0
+    result = read(work / "here", "startup")["startup"]
+    parts = ["import csgnn_dgl", "first use of CSGNN", "ConcentricGrid", "heterograph of the finest level"]
+    assert list(result["seconds"]) == [*parts, "tables of all levels", "grid, together"]
+    assert result["heavy"] == []
+    assert "beyond those of torch and dgl: none" in capsys.readouterr().out
+
+
+def test_check_stores_compares_and_fails(work, capsys, monkeypatch):
+    words = ["check", "--size", "tiny", "--ratios", "r.json", "--slack", "0.5"]
+    measured = {"speedups": {"auto": {"training": 2.0, "inference": 3.0}}}
+    monkeypatch.setattr(benchmark, "measure_speed", lambda *args, **options: measured)
+    taken = {"bytes": {"auto": {"added": 1}, "composition-as-is": {"added": 4}}}
+    monkeypatch.setattr(benchmark, "measure_memory", lambda *args: taken)
+    assert main([*words, "--store"]) == 0
+    assert regression.read(work / "r.json")["ratios"] == {
+        "auto, training": 2.0,
+        "auto, inference": 3.0,
+        "auto, memory": 4.0,
+    }
+    assert main(words) == 0
+    measured["speedups"]["auto"]["training"] = 0.9
+    capsys.readouterr()
+    assert main(words) == 1
+    shown = capsys.readouterr().out
+    assert "worse by 55 %" in shown
+    assert "worse than stored by more than 50 %: find the change" in shown
+
+
+def test_the_stored_ratios_are_readable():
+    stored = regression.read()
+    assert {"auto, training", "auto, inference", "auto, memory"} <= set(stored["ratios"])
+    assert min(stored["ratios"].values()) > 0
+
+
+def test_what_cannot_be_measured_is_one_sentence(failing, monkeypatch):
+    assert "invalid choice: 'huge'" in failing("speed", "--sizes", "huge")
+    assert "'0' is no whole number of at least 1" in failing("--repeats", "0")
+    assert "'9' is no level of the model" in failing("table4", "--level", "9")
+    assert "'2' is no share from 0 up to 1" in failing("check", "--slack", "2")
+    assert "'much' is no share" in failing("check", "--slack", "much")
+    assert "'nothing'" in failing("nothing")
+    assert "none.json holds no ratios" in failing("check", "--ratios", "none.json")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install torch_geometric" in failing("speed", "--sizes", "tiny", "--contenders", "pyg")
+
+
+def test_help(work, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    shown = capsys.readouterr().out
+    for name in ("speed", "memory", "mapping", "table4", "startup", "check"):
+        assert name in shown
