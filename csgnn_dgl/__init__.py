@@ -4,10 +4,10 @@ Importing this package makes dgl load (see `csgnn_dgl._dgl`): a plain ``import d
 public names below are imported at first use.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from csgnn_dgl._dgl import load_dgl
+from csgnn_dgl._lazy import lazy_names
 
 if TYPE_CHECKING:
     from csgnn_dgl.errors import InputError
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from csgnn_dgl.mapping import PrismMapping, ShellMapping
     from csgnn_dgl.models import CSGNN
     from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SpherePool
+    from csgnn_dgl.prediction import DOSPrediction, predict_dos
     from csgnn_dgl.testing import assert_equivariant, so3_error
+    from csgnn_dgl.training import load_dos_model
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,7 @@ __all__ = [
     "CSGNN",
     "ConcentricBlock",
     "ConcentricGrid",
+    "DOSPrediction",
     "Icosphere",
     "InputError",
     "IntraSphereConv",
@@ -50,7 +53,9 @@ __all__ = [
     "draw_heterograph",
     "icosahedral_rotations",
     "icosphere",
+    "load_dos_model",
     "pooling_graph",
+    "predict_dos",
     "random_rotations",
     "so3_error",
     "vertex_permutations",
@@ -74,6 +79,9 @@ _MODULE_OF = {
     "PrismMapping": "mapping",
     "ShellMapping": "mapping",
     "CSGNN": "models",
+    "DOSPrediction": "prediction",
+    "load_dos_model": "training",
+    "predict_dos": "prediction",
     "assert_equivariant": "testing",
     "so3_error": "testing",
     "InputError": "errors",
@@ -81,14 +89,4 @@ _MODULE_OF = {
 
 load_dgl()
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import numpy as np
-from tqdm import tqdm
 
 from csgnn_dgl.data.modelnet import read_modelnet40
+from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.errors import InputError
 
 ARCHIVE = "modelnet40_ply_hdf5_2048"
@@ -142,7 +142,7 @@ def _fetch(url: str, path: Path, progress: bool, timeout: float) -> None:
     with urlopen(request, timeout=timeout) as answer, path.open("wb") as file:
         total = int(answer.headers.get("Content-Length") or 0)
         host = urlsplit(url).hostname or url
-        with tqdm(
+        with progress_bar(
             total=total or None, desc=f"fetching from {host}", unit="B", unit_scale=True, disable=not progress
         ) as bar:
             copied = _copy(answer, file, bar)

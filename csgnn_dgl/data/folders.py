@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from csgnn_dgl.data.axes import z_up
 from csgnn_dgl.data.clouds import LARGEST_COORDINATE, SMALLEST_EXTENT, PointClouds
 from csgnn_dgl.data.meshes import MESH_SUFFIXES, read_mesh, sample_mesh
 from csgnn_dgl.data.modelnet import SPLITS
 from csgnn_dgl.data.pointfiles import POINT_SUFFIXES, read_points
+from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.errors import InputError
 
 SUFFIXES = (*MESH_SUFFIXES, *POINT_SUFFIXES)
@@ -130,7 +130,7 @@ def read_folder(
         labels.extend([label] * len(of_class))
     if not files:
         raise InputError(f"{folder}: no class has a mesh or point file in {split}/; put some there ({_formats()}).")
-    shown = tqdm(files, desc=f"reading {split} shapes", unit="file", disable=not progress)
+    shown = progress_bar(files, desc=f"reading {split} shapes", unit="file", disable=not progress)
     points = np.stack([read_cloud(path, num_points, seed, up_axis) for path in shown])
     names = tuple(f"{path.parent.parent.name}/{path.name}" for path in files)
     return PointClouds(points, np.array(labels, dtype=np.int64), class_names, names, source=f"{folder} ({split})")

@@ -2,14 +2,17 @@
 
 import os
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from csgnn_dgl.data.axes import z_up
 from csgnn_dgl.data.clouds import PointClouds, checked_labels
 from csgnn_dgl.errors import InputError
+
+if TYPE_CHECKING:
+    import h5py
 
 SPLITS = ("train", "test")
 UP_AXIS_BY_NUM_POINTS = {2048: "y", 1024: "z"}
@@ -100,6 +103,8 @@ def _read_file(path: Path, class_names: tuple[str, ...], up_axis: str, num_point
     """Read one HDF5 file."""
     if not path.is_file():
         raise InputError(f"{path}: there is no such file, but the list file names it; unpack the archive again.")
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             for key in ("data", "label"):
@@ -128,7 +133,7 @@ def _read_file(path: Path, class_names: tuple[str, ...], up_axis: str, num_point
     return PointClouds(z_up(points, up_axis, str(path)), labels, class_names, names, source=str(path))
 
 
-def _check_data(path: Path, data: h5py.Dataset, num_points: int | None) -> int:
+def _check_data(path: Path, data: "h5py.Dataset", num_points: int | None) -> int:
     """Check shape and dtype before anything is read; return the number of stored points per shape."""
     if data.ndim != 3 or data.shape[2] != 3:
         raise InputError(f"{path}: 'data' has shape {data.shape}; it has to be (shapes, points, 3).")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from csgnn_dgl.data.clouds import PointClouds
 from csgnn_dgl.data.meshes import sample_mesh
 from csgnn_dgl.data.modelnet import SPLITS
 from csgnn_dgl.data.objects import CLASSES
+from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 
@@ -69,7 +69,7 @@ def builtin_shapes(
     points = _read_cache(path, (len(CLASSES) * count, num_points, 3)) if path else None
     if points is None:
         keys = [(name, number) for name in CLASSES for number in range(count)]
-        shown = tqdm(keys, desc=f"making {split} shapes", unit="shape", disable=not progress)
+        shown = progress_bar(keys, desc=f"making {split} shapes", unit="shape", disable=not progress)
         points = np.stack([make_shape(name, split, number, num_points, seed) for name, number in shown])
         if path:
             _write_cache(path, points)

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.rebin import rebin
 from csgnn_dgl.data.snapshot_files import _reason, read_atoms
 from csgnn_dgl.data.snapshots import Snapshot, Snapshots, electrons_of
@@ -154,7 +154,7 @@ def read_snapshot_folders(
             raise InputError(f"{root}: no snapshots; arrange them as structure/temperature/snapshot/{STRUCTURE_FILE}.")
     else:
         rows = _read_split(root, root / SPLIT_FILES.get(str(split), str(split)))
-    shown = tqdm(rows, desc="reading snapshots", unit="snapshot", disable=not progress)
+    shown = progress_bar(rows, desc="reading snapshots", unit="snapshot", disable=not progress)
     return Snapshots(
         tuple(_read_folder(folder, facts, grid, offset, valences, i) for i, (folder, facts) in enumerate(shown))
     )

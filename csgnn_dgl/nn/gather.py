@@ -69,7 +69,10 @@ def overall_max(features: Tensor) -> Tensor:
     torch.Tensor
         (B, C).
     """
-    return _OverallMax.apply(features.flatten(2)).view(features.shape[2:])
+    rows = features.reshape(-1, features.shape[2] * features.shape[3])
+    if not (torch.is_grad_enabled() and features.requires_grad):
+        return rows.amax(dim=0).view(features.shape[2:])
+    return _OverallMax.apply(rows).view(features.shape[2:])
 
 
 def _bag_sum(features: Tensor, sources: Tensor, offsets: Tensor) -> Tensor:
@@ -142,17 +145,19 @@ def _largest_compiled(features: Tensor, relation: Relation, winners_wanted: bool
 
 class _OverallMax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor) -> Tensor:
-        # Plain maxima are several times as fast as maxima with indices: only the winning sphere is searched.
-        maximum, sphere = features.amax(dim=1).max(dim=0)
-        candidates = features.gather(0, sphere.expand(1, features.shape[1], -1))[0]
-        ctx.save_for_backward(sphere * features.shape[1] + candidates.argmax(dim=0))
-        ctx.shape = features.shape
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        if kernels.fit(rows) and len(rows) < 2**31:
+            rows = rows.contiguous()
+            maximum, winners = rows.new_empty(rows.shape[1]), torch.empty(rows.shape[1], dtype=torch.int64)
+            kernels.call("overall_max", rows.dtype, rows, maximum, winners, *rows.shape)
+        else:
+            maximum, winners = rows.max(dim=0)
+        ctx.save_for_backward(winners)
+        ctx.shape = rows.shape
         return maximum
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (winners,) = ctx.saved_tensors
-        num_spheres, num_vertices, width = ctx.shape
-        result = gradient.new_zeros(num_spheres * num_vertices, width)
-        return result.scatter(0, winners[None], gradient[None]).view(ctx.shape)
+        return gradient.new_zeros(ctx.shape).scatter_(0, winners[None], gradient[None])

@@ -127,7 +127,7 @@ class IntraSphereConv(nn.Module):
         if self.in_channels <= self.out_channels:
             return nn.functional.linear(self._aggregate(level, features), weight.T, self.bias)
         result = self._aggregate(level, features @ weight)
-        return result if self.bias is None else result + self.bias
+        return result if self.bias is None else result + self.bias.to(result.dtype)
 
     def _aggregate(self, level: ConcentricLevel, features: Tensor) -> Tensor:
         rows = features.reshape(level.num_spheres * level.num_vertices, -1)

@@ -1042,6 +1042,29 @@ void max_forward(const S* x, const int32_t* sources, const int32_t* offsets, S* 
   }
 }
 
+// y = the largest of all rows, column by column; winners = the row it is in. A NaN wins.
+template <typename S, typename T>
+void overall_max(const S* x, S* y, int64_t* winners, int64_t rows, int64_t length) {
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < length; first += kPoolLength) {
+    const int64_t size = std::min(kPoolLength, length - first);
+    T best[kPoolLength], buffer[kPoolLength];
+    Place<T> won[kPoolLength] = {};
+    convert(x + first, best, size);
+    for (int64_t row = 1; row < rows; ++row) {
+      const T* from = near(x + row * length + first, buffer, size);
+#pragma omp simd
+      for (int64_t i = 0; i < size; ++i) {
+        const bool larger = (from[i] > best[i]) | (from[i] != from[i]);
+        won[i] = larger ? Place<T>(row) : won[i];
+        best[i] = larger ? from[i] : best[i];
+      }
+    }
+    convert(best, y + first, size);
+    if (winners != nullptr) std::copy_n(won, size, winners + first);
+  }
+}
+
 // dx = sum of the gradients of the targets that a source won; `places` says where each target reads it.
 template <typename S, typename T>
 void max_backward(const S* dy, const uint8_t* winners, const int32_t* targets, const uint8_t* places,
@@ -1111,6 +1134,9 @@ extern "C" void use_threads(int threads) { omp_set_num_threads(threads); }
   extern "C" void max_forward_##name(const S* x, const int32_t* sources, const int32_t* offsets, S* y,                \
                                      uint8_t* winners, int64_t targets, int64_t length) {                             \
     max_forward<S, T>(x, sources, offsets, y, winners, targets, length);                                              \
+  }                                                                                                                   \
+  extern "C" void overall_max_##name(const S* x, S* y, int64_t* winners, int64_t rows, int64_t length) {               \
+    overall_max<S, T>(x, y, winners, rows, length);                                                                   \
   }                                                                                                                   \
   extern "C" void max_backward_##name(const S* dy, const uint8_t* winners, const int32_t* targets,                    \
                                       const uint8_t* places, const int32_t* offsets, S* dx, int64_t sources,          \
