@@ -1,8 +1,10 @@
 """Layers in compiled form: chains of convolutions, each with batch norm, ReLU and residual, as one differentiable step.
 
 In the forward pass a block of vertices is summed, multiplied and measured while it is in the cache. What is kept for
-the backward pass is one tensor per convolution, its result before the norm; the features between the layers are made
-again from these, which takes one pass over memory each. At inference the norm is applied where the result is written.
+the backward pass is one tensor per convolution, its result before the norm. The features between the layers are this
+result on a line, scale · y + shift, above zero: where they are read once they are made of it there, and only where the
+sums over neighbours read them seven times, or a residual is added, they are written. At inference the norm is applied
+where the result is written.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def run(features: Tensor, layers: Sequence[CompiledLayer]) -> Tensor:
     features = features.contiguous()
     for layer in layers:
         measured = layer.norm is not None and layer.norm.measures
-        result, coefficients = _forward(features, layer, fold=not measured)
+        result, coefficients = _forward(features, None, layer, fold=not measured)
         if measured:
             assert coefficients is not None
             result = _normalise(result, coefficients, features if layer.residual else None, out=result)
@@ -100,8 +102,13 @@ def _line(norm: NormReLU, mean: Tensor, variance: Tensor, count: float) -> _Coef
     return _Coefficients(scale.to(dtype), shift.to(dtype), mean.to(dtype), inverse.to(dtype), count)
 
 
-def _forward(features: Tensor, layer: CompiledLayer, fold: bool) -> tuple[Tensor, _Coefficients | None]:
-    """Convolve; measure the result for the norm, or apply the norm as it is if `fold`."""
+def _forward(
+    features: Tensor, line: _Coefficients | None, layer: CompiledLayer, fold: bool
+) -> tuple[Tensor, _Coefficients | None]:
+    """Convolve features, or those that lie on a line of them.
+
+    The result is measured for the norm; the norm is applied as it is if `fold`.
+    """
     spheres, vertices, batch, depth = features.shape
     dtype, norm = features.dtype, layer.norm
     weight = layer.weight.detach().contiguous()
@@ -120,7 +127,8 @@ def _forward(features: Tensor, layer: CompiledLayer, fold: bool) -> tuple[Tensor
     after = (mean, scatter, scale, shift, residual)
     if layer.relation is None:
         grid = (spheres, vertices, batch, taps)
-        kernels.call("radial_forward", dtype, features, weight, bias, result, *grid, depth, columns, *after)
+        read = (None, None) if line is None else (line.scale, line.shift)
+        kernels.call("radial_forward", dtype, features, weight, bias, result, *grid, depth, columns, *read, *after)
     else:
         edges, nodes = (layer.relation.sources, layer.relation.offsets), (spheres * vertices, batch)
         kernels.call("intra_forward", dtype, features, weight, bias, *edges, result, *nodes, depth, columns, *after)
@@ -146,27 +154,39 @@ class _Chain(torch.autograd.Function):
     def forward(ctx: Any, features: Tensor, layers: Sequence[CompiledLayer], *parameters: Tensor | None) -> Tensor:
         features = features.contiguous()
         kept, lines = [features], []
+        current, pending, written = features, None, False
         for layer in layers:
-            result, line = _forward(features, layer, fold=False)
+            if pending is not None and layer.relation is not None:
+                current, pending, written = _normalise(current, pending, None), None, True
+            result, line = _forward(current, pending, layer, fold=False)
             kept.append(result)
             lines.append(line)
-            features = result if line is None else _normalise(result, line, features if layer.residual else None)
+            if line is not None and layer.residual:
+                current, pending = _normalise(result, line, current, out=current if written else None), None
+            else:
+                current, pending = result, line
+            written = layer.residual
+        if pending is not None:
+            current = _normalise(current, pending, None)
         ctx.save_for_backward(*kept, *(layer.weight for layer in layers))
         ctx.layers, ctx.lines = layers, lines
-        return features
+        return current
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         layers, lines = ctx.layers, ctx.lines
         kept = list(ctx.saved_tensors[: len(layers) + 1])
+        # What is kept is let go layer by layer, unless the graph is wanted again.
+        ctx.maybe_clear_saved_tensors()
         current: Tensor | None = gradient.contiguous()
         sums = None if lines[-1] is None else _norm_sums(gradient.contiguous(), kept[-1], lines[-1])
         results: list[Tensor | None] = []
         for index in reversed(range(len(layers))):
-            assert current is not None
+            assert current is not None  # all but the last one that is made are wanted
             result = kept.pop()
-            features = _input(index, kept, layers, lines)
+            lazy = index > 0 and lines[index - 1] is not None and not layers[index - 1].residual
+            features = None if lazy else _input(index, kept, layers, lines)
             found = _norm_gradients(sums, layers[index], lines[index], current)
             previous = (kept[-1], lines[index - 1]) if index > 0 else None
             wanted = index > 0 or ctx.needs_input_grad[0]
@@ -183,13 +203,13 @@ def _input(
     index: int, kept: Sequence[Tensor], layers: Sequence[CompiledLayer], lines: Sequence[_Coefficients | None]
 ) -> Tensor:
     """Make the input of a layer again from what is kept of those before it."""
-    if index == 0:
-        return kept[0]
-    line = lines[index - 1]
+    line = lines[index - 1] if index > 0 else None
     if line is None:
         return kept[index]
-    before = _input(index - 1, kept, layers, lines) if layers[index - 1].residual else None
-    return _normalise(kept[index], line, before)
+    if not layers[index - 1].residual:
+        return _normalise(kept[index], line, None)
+    before = _input(index - 1, kept, layers, lines)
+    return _normalise(kept[index], line, before, out=None if before is kept[index - 1] else before)
 
 
 def _norm_sums(gradient: Tensor, result: Tensor, line: _Coefficients) -> Tensor:
@@ -232,19 +252,22 @@ def _norm_gradients(
 def _backward(
     gradient: Tensor,
     result: Tensor,
-    features: Tensor,
+    features: Tensor | None,
     layer: CompiledLayer,
     line: _Coefficients | None,
     norm: tuple[Tensor | None, ...],
     wanted: bool,
     previous: tuple[Tensor, _Coefficients | None] | None,
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
-    """Return the gradients of features (if `wanted`) and weight, and the sums for the norm of the `previous` layer."""
-    spheres, vertices, batch, depth = features.shape
-    dtype, weight = features.dtype, layer.weight.detach().contiguous()
-    taps, _, columns = weight.shape
+    """Return the gradients of features (if `wanted`) and weight, and the sums for the norm of the `previous` layer.
+
+    Features of None are those that lie on the line of the previous layer's result.
+    """
+    spheres, vertices, batch, columns = result.shape
+    dtype, weight = result.dtype, layer.weight.detach().contiguous()
+    taps, depth, _ = weight.shape
     weight_gradient = torch.zeros_like(weight)
-    feature_gradient = torch.empty_like(features) if wanted else None
+    feature_gradient = result.new_empty(spheres, vertices, batch, depth) if wanted else None
     sums = None
     then: tuple[Tensor | None, ...] = (None,) * 5
     if previous is not None and previous[1] is not None:

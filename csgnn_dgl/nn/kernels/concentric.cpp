@@ -402,17 +402,6 @@ void sum_rows(const S* x, int64_t length, const int32_t* sources, int64_t degree
   }
 }
 
-// Numbers as they are computed with: in their place, or converted into the workspace.
-template <typename S, typename T>
-const T* readable(const S* from, int64_t count) {
-  if constexpr (std::is_same_v<S, T>) {
-    return from;
-  } else {
-    T* to = workspace<T>(kRead, count);
-    convert(from, to, count);
-    return to;
-  }
-}
 
 // Where a block's result is computed: in its place, or in the workspace, from which `put` converts it.
 template <typename S, typename T>
@@ -530,6 +519,23 @@ void rectify(const Y* y, const T* scale, const T* shift, const S* residual, Z* z
     });
 }
 
+// How features are read: as they are, or, with a scale, as relu(scale * y + shift) of what was kept of them.
+template <typename T>
+struct Line {
+  const T *scale, *shift;
+
+  template <int Vectors, typename S>
+  Lanes<T, Vectors> read(const S* from, int64_t channel) const {
+    auto lanes = Lanes<T, Vectors>::from(from + channel);
+    if (scale == nullptr) return lanes;
+    const auto value = Lanes<T, Vectors>::from(scale + channel).value[0] * lanes.value[0] +
+                       Lanes<T, Vectors>::from(shift + channel).value[0];
+    const typename Lanes<T, Vectors>::Lane zero = {};
+    lanes.value[0] = value < zero ? zero : value;
+    return lanes;
+  }
+};
+
 // Gradient of the loss with respect to y, from that with respect to relu(scale * y + shift):
 // scale * [scale * y + shift > 0] * dz + slope * (y - mean) + constant.
 template <typename T>
@@ -553,6 +559,19 @@ struct NormGradient {
       });
   }
 };
+
+// Rows as they are computed with: in their place, or converted into the workspace.
+template <typename S, typename T>
+const T* readable(const S* from, const Line<T>& line, int64_t rows, int64_t columns) {
+  if constexpr (std::is_same_v<S, T>)
+    if (line.scale == nullptr) return from;
+  T* to = workspace<T>(kRead, rows * columns);
+  if (line.scale == nullptr)
+    convert(from, to, rows * columns);
+  else
+    rectify<S, S, T, T>(from, line.scale, line.shift, nullptr, to, rows, columns);
+  return to;
+}
 
 // The sums that the gradient of a norm needs before it can begin: of dz where the ReLU let through, and of the same
 // times (y - mean), taken block by block and added in the order of the blocks.
@@ -663,6 +682,8 @@ void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* tar
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (nodes + per_block - 1) / per_block;
   const Partial<T> partial(depth * columns);
+  const Line<T> line{x == nullptr ? scale : nullptr, shift};
+  if (x == nullptr) x = before;
   NormSums<S, T> norm_sums(before, scale, shift, mean, blocks, depth);
 #pragma omp parallel num_threads(partial.threads())
   {
@@ -676,7 +697,7 @@ void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* tar
         sum_rows(dy, batch * columns, targets + offsets[node], offsets[node + 1] - offsets[node],
                  sums + (node - first) * batch * columns);
       const int64_t rows = (last - first) * batch, offset = first * batch * depth;
-      add_outer(rows, readable<S, T>(x + offset, rows * depth), depth, sums, columns, own);
+      add_outer(rows, readable(x + offset, line, rows, depth), depth, sums, columns, own);
       if (dx == nullptr) continue;
       T* to = writable<S, T>(dx + offset, rows * depth);
       multiply(rows, 1, left, which, panels, start, to, depth);
@@ -699,16 +720,19 @@ void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* tar
 
 // Four spheres x0 ... x3 (null: zeros) as they enter the products: x0 - x2, x1 + x2, x2 - x1, x1 - x3, `slot` apart.
 template <typename S, typename T>
-void pair_input(const S* const* x, T* to, int64_t slot, int64_t count) {
-  for_lanes<T, 1>(count, [&](int64_t i, auto vectors) {
-    using Group = Lanes<T, vectors()>;
-    const auto read = [&](int part) { return x[part] == nullptr ? Group{} : Group::from(x[part] + i); };
-    const auto x0 = read(0).value[0], x1 = read(1).value[0], x2 = read(2).value[0], x3 = read(3).value[0];
-    Group{{x0 - x2}}.to(to + i);
-    Group{{x1 + x2}}.to(to + slot + i);
-    Group{{x2 - x1}}.to(to + 2 * slot + i);
-    Group{{x1 - x3}}.to(to + 3 * slot + i);
-  });
+void pair_input(const S* const* x, const Line<T>& line, T* to, int64_t slot, int64_t rows, int64_t columns) {
+  for (int64_t row = 0; row < rows; ++row, to += columns)
+    for_lanes<T, 1>(columns, [&](int64_t c, auto vectors) {
+      using Group = Lanes<T, vectors()>;
+      const auto read = [&](int part) {
+        return x[part] == nullptr ? Group{} : line.template read<vectors()>(x[part] + row * columns, c);
+      };
+      const auto x0 = read(0).value[0], x1 = read(1).value[0], x2 = read(2).value[0], x3 = read(3).value[0];
+      Group{{x0 - x2}}.to(to + c);
+      Group{{x1 + x2}}.to(to + slot + c);
+      Group{{x2 - x1}}.to(to + 2 * slot + c);
+      Group{{x1 - x3}}.to(to + 3 * slot + c);
+    });
 }
 
 // Weights (3, size), or in reverse order, as they enter the products: g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, -g2.
@@ -729,8 +753,8 @@ const T* pair_weights(const T* weight, int64_t size, bool reversed) {
 // As radial_forward with three taps. The sphere beyond an odd number of them is computed and left.
 template <typename S, typename T>
 void radial_pairs_forward(const S* x, const T* weight, const T* bias, S* y, int64_t spheres, int64_t vertices,
-                          int64_t batch, int64_t depth, int64_t columns, double* mean, double* scatter, const T* scale,
-                          const T* shift, const S* residual) {
+                          int64_t batch, int64_t depth, int64_t columns, const Line<T>& line, double* mean,
+                          double* scatter, const T* scale, const T* shift, const S* residual) {
   const int64_t size = depth * columns;
   const Panels<T> panels(pair_weights(weight, size, false), 4, size, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns), kPairBytes);
@@ -752,7 +776,7 @@ void radial_pairs_forward(const S* x, const T* weight, const T* bias, S* y, int6
           const int64_t other = sphere + part - 1;
           read[part] = other < 0 || other >= spheres ? nullptr : x + (other * vertices + first) * batch * depth;
         }
-        pair_input(read, input, slot, rows * depth);
+        pair_input(read, line, input, slot, rows, depth);
         T* to[2];
         int64_t offset[2];
         for (int64_t part = 0; part < 2; ++part) {
@@ -781,6 +805,8 @@ void radial_pairs_backward(const S* dz, const S* y, const NormGradient<T>& norm,
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns), kPairBytes);
   const int64_t blocks = (vertices + per_block - 1) / per_block;
   const Partial<T> partial(4 * size);
+  const Line<T> line{x == nullptr ? scale : nullptr, shift};
+  if (x == nullptr) x = before;
   NormSums<S, T> norm_sums(before, scale, shift, mean, blocks * spheres, depth);
 #pragma omp parallel num_threads(partial.threads())
   {
@@ -816,8 +842,8 @@ void radial_pairs_backward(const S* dz, const S* y, const NormGradient<T>& norm,
           dy[part] = outside ? nullptr : ring + other % 4 * written;
           read[part] = outside ? nullptr : x + (other * vertices + first) * batch * depth;
         }
-        pair_input(dy, gradients, written, rows * columns);
-        pair_input(read, inputs, slot, rows * depth);
+        pair_input(dy, Line<T>{nullptr, nullptr}, gradients, written, rows, columns);
+        pair_input(read, line, inputs, slot, rows, depth);
         add_outer(rows, inputs, depth, dy[1], columns, own);
         add_outer(rows, inputs + slot, depth, left[1], columns, own + size);
         add_outer(rows, inputs + 2 * slot, depth, left[2], columns, own + 2 * size);
@@ -855,11 +881,12 @@ void radial_pairs_backward(const S* dz, const S* y, const NormGradient<T>& norm,
 
 template <typename S, typename T>
 void radial_forward(const S* x, const T* weight, const T* bias, S* y, int64_t spheres, int64_t vertices, int64_t batch,
-                    int64_t taps, int64_t depth, int64_t columns, double* mean, double* scatter, const T* scale,
-                    const T* shift, const S* residual) {
+                    int64_t taps, int64_t depth, int64_t columns, const T* input_scale, const T* input_shift,
+                    double* mean, double* scatter, const T* scale, const T* shift, const S* residual) {
+  const Line<T> line{input_scale, input_shift};
   if (taps == 3 && spheres > 1 && depth >= kPairDepth)
-    return radial_pairs_forward(x, weight, bias, y, spheres, vertices, batch, depth, columns, mean, scatter, scale,
-                                shift, residual);
+    return radial_pairs_forward(x, weight, bias, y, spheres, vertices, batch, depth, columns, line, mean, scatter,
+                                scale, shift, residual);
   const Panels<T> panels(weight, taps, depth * columns, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
@@ -868,21 +895,24 @@ void radial_forward(const S* x, const T* weight, const T* bias, S* y, int64_t sp
 #pragma omp parallel
   {
     const int64_t slot = per_block * batch * depth;
-    T* ring = std::is_same_v<S, T> ? nullptr : workspace<T>(kSums, taps * slot);
+    T* ring = std::is_same_v<S, T> && input_scale == nullptr ? nullptr : workspace<T>(kSums, taps * slot);
     const T* start = start_row(bias, columns);
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
       const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
       const int64_t rows = (last - first) * batch;
       const auto fill = [&](int64_t sphere) {
-        if (ring != nullptr)
-          convert(x + (sphere * vertices + first) * batch * depth, ring + sphere % taps * slot, rows * depth);
+        const S* from = x + (sphere * vertices + first) * batch * depth;
+        T* to = ring + sphere % taps * slot;
+        if (input_scale != nullptr)
+          rectify<S, S, T, T>(from, input_scale, input_shift, nullptr, to, rows, depth);
+        else if (ring != nullptr)
+          convert(from, to, rows * depth);
       };
       const auto input = [&](int64_t sphere) {
         if constexpr (std::is_same_v<S, T>)
-          return x + (sphere * vertices + first) * batch * depth;
-        else
-          return static_cast<const T*>(ring + sphere % taps * slot);
+          if (ring == nullptr) return x + (sphere * vertices + first) * batch * depth;
+        return static_cast<const T*>(ring + sphere % taps * slot);
       };
       for (int64_t sphere = 0; sphere < std::min(reach, spheres); ++sphere) fill(sphere);
       for (int64_t sphere = 0; sphere < spheres; ++sphere) {
@@ -918,6 +948,8 @@ void radial_backward(const S* dz, const S* y, const NormGradient<T>& norm, const
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
   const Partial<T> partial(taps * depth * columns);
+  const Line<T> line{x == nullptr ? scale : nullptr, shift};
+  if (x == nullptr) x = before;
   NormSums<S, T> norm_sums(before, scale, shift, mean, blocks * spheres, depth);
 #pragma omp parallel num_threads(partial.threads())
   {
@@ -948,7 +980,7 @@ void radial_backward(const S* dz, const S* y, const NormGradient<T>& norm, const
           left[count] = ring + wrote % taps * slot;
           which[count++] = static_cast<int>(tap);
         }
-        const T* input = readable<S, T>(x + offset, rows * depth);
+        const T* input = readable(x + offset, line, rows, depth);
         for (int tap = 0; tap < count; ++tap)
           add_outer(rows, input, depth, left[tap], columns, own + which[tap] * depth * columns);
         if (dx == nullptr) continue;
@@ -1105,10 +1137,10 @@ extern "C" void use_threads(int threads) { omp_set_num_threads(threads); }
   }                                                                                                                   \
   extern "C" void radial_forward_##name(const S* x, const T* weight, const T* bias, S* y, int64_t spheres,            \
                                         int64_t vertices, int64_t batch, int64_t taps, int64_t depth,                 \
-                                        int64_t columns, double* mean, double* scatter, const T* scale,               \
-                                        const T* shift, const S* residual) {                                          \
-    radial_forward(x, weight, bias, y, spheres, vertices, batch, taps, depth, columns, mean, scatter, scale, shift,   \
-                   residual);                                                                                         \
+                                        int64_t columns, const T* input_scale, const T* input_shift, double* mean,    \
+                                        double* scatter, const T* scale, const T* shift, const S* residual) {         \
+    radial_forward(x, weight, bias, y, spheres, vertices, batch, taps, depth, columns, input_scale, input_shift,      \
+                   mean, scatter, scale, shift, residual);                                                            \
   }                                                                                                                   \
   extern "C" void radial_backward_##name(                                                                             \
       const S* dz, const S* y, const T* norm_scale, const T* norm_shift, const T* norm_mean, const T* slope,          \
