@@ -12,7 +12,10 @@ from torch import Tensor, nn
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.mapping import MAPPINGS
+from csgnn_dgl.models.checkpoints import network_of
+from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.block import ConcentricBlock
+from csgnn_dgl.nn.dropout import SharedDropout
 from csgnn_dgl.nn.forms import Form, check_features
 from csgnn_dgl.nn.gather import overall_max
 from csgnn_dgl.nn.norm import NormReLU
@@ -69,6 +72,9 @@ class CSGNN(nn.Module):
         Points per cloud; clouds of other sizes are resampled.
     form
         Form of every layer: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"``.
+    recompute
+        Whether to keep only the features between the levels for the gradient, and to compute each level a second time
+        when its gradient is due: the same bits in less memory and more time.
 
     Attributes
     ----------
@@ -102,6 +108,7 @@ class CSGNN(nn.Module):
         threshold: float = 0.01,
         num_points: int = 1024,
         form: Form = "auto",
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         self.config: dict[str, Any] = {
@@ -118,6 +125,7 @@ class CSGNN(nn.Module):
             "threshold": threshold,
             "num_points": num_points,
             "form": form,
+            "recompute": recompute,
         }
         if level not in DEPTHS:
             raise ValueError(f"level must be one of {', '.join(map(str, DEPTHS))}, not {level!r}")
@@ -129,6 +137,7 @@ class CSGNN(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         self.num_points = num_points
+        self.recompute = recompute
         self.class_names: tuple[str, ...] = ()
         self.grid = ConcentricGrid(level, num_spheres, kernel_size)
         self.mapping = MAPPINGS[mapping](level, num_spheres, channels, threshold)
@@ -142,13 +151,13 @@ class CSGNN(nn.Module):
             total += width
         self.pool = SpherePool(pooling, form)
         self.head = nn.Sequential(
-            nn.Dropout(dropout),
+            SharedDropout(dropout),
             nn.Linear(total, 512),
             NormReLU(512),
-            nn.Dropout(dropout),
+            SharedDropout(dropout),
             nn.Linear(512, 256),
             NormReLU(256),
-            nn.Dropout(dropout),
+            SharedDropout(dropout),
             nn.Linear(256, num_classes),
         )
 
@@ -197,12 +206,19 @@ class CSGNN(nn.Module):
         features = check_features(features, level.num_spheres * level.num_vertices, level.num_spheres)
         maxima = []
         for index, block in zip(range(self.grid.level, -1, -1), self.blocks, strict=True):
-            features = block(self.grid.levels[index], features)
-            pooled = self.pool(self.grid.steps[index], features) if index > 0 else features
-            # Every vertex is in the neighbourhood of some coarse vertex: its maximum is among the pooled ones.
-            maxima.append(overall_max(pooled if self.pool.reduction == "max" else features))
-            features = pooled
+            if self.recompute and torch.is_grad_enabled():
+                features, maximum = recomputed(self._at_level, block, index, block, features)
+            else:
+                features, maximum = self._at_level(index, block, features)
+            maxima.append(maximum)
         return self.head(torch.cat(maxima, dim=-1))
+
+    def _at_level(self, index: int, block: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the features (R, V, B, C) for the next coarser level, and the maximum (B, C) at level `index`."""
+        features = block(self.grid.levels[index], features)
+        pooled = self.pool(self.grid.steps[index], features) if index > 0 else features
+        # Every vertex is in the neighbourhood of some coarse vertex: its maximum is among the pooled ones.
+        return pooled, overall_max(pooled if self.pool.reduction == "max" else features)
 
     def _resample(self, points: Tensor) -> Tensor:
         if points.dim() != 3 or points.shape[-1] != 3 or points.shape[1] == 0:
@@ -247,20 +263,12 @@ class CSGNN(nn.Module):
                 f"{path}: not a readable checkpoint ({type(error).__name__}); it may be incomplete, give another one"
             ) from error
         try:
-            description = checkpoint["csgnn"]
-            model = cls(**description["config"])
-            prefix = "network."
-            state = {
-                name.removeprefix(prefix): value
-                for name, value in checkpoint["state_dict"].items()
-                if name.startswith(prefix)
-            }
-            model.load_state_dict(state)
+            model = network_of(checkpoint, cls)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{path}: not the checkpoint of a CSGNN classifier; give one that pipelines.modelnet wrote"
             ) from error
-        model.class_names = tuple(description.get("class_names", ()))
+        model.class_names = tuple(checkpoint["csgnn"].get("class_names", ()))
         return model.to(map_location).eval()
 
 

@@ -64,7 +64,7 @@ def check_fits(
     checkpoint: Mapping[str, Any],
     config: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
-    ignore: Sequence[str] = ("form", "dropout"),
+    ignore: Sequence[str] = ("form", "dropout", "recompute", "chunk"),
 ) -> None:
     """Make sure that a checkpoint belongs to a network of this config and to these classes.
 

@@ -1,15 +1,16 @@
-"""The data of the classification experiment as a Lightning data module."""
+"""What every data module shares, and the data of the classification experiment."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal
 
 import lightning.pytorch as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from csgnn_dgl.data import (
     Augmentation,
@@ -33,9 +34,11 @@ PROTOCOLS = {
 
 
 class CurrentEpochSampler(Sampler[int]):
-    """An `EpochSampler` that asks for the epoch at the moment an iteration begins.
+    """An `EpochSampler` that asks for the epoch at the moment an iteration begins, and stops at the last whole batch.
 
     Lightning tells samplers the epoch only after a resumed loader has begun to fetch; asking is always in time.
+    The samples that fill no batch of all processes are left out, so that an epoch is the same for any number of
+    processes: process r of n has the samples r, r + n, r + 2n, ... of each batch that one process would have.
 
     Parameters
     ----------
@@ -43,20 +46,104 @@ class CurrentEpochSampler(Sampler[int]):
         The sampler whose order is used.
     epoch
         Called without arguments at the start of each iteration; returns the epoch.
+    batch_size
+        Samples per batch and process.
     """
 
-    def __init__(self, sampler: EpochSampler, epoch: Callable[[], int]) -> None:
+    def __init__(self, sampler: EpochSampler, epoch: Callable[[], int], batch_size: int) -> None:
         self.order = sampler
         self.epoch = epoch
+        self.batch_size = batch_size
 
     def __len__(self) -> int:
         """Count the samples of this process."""
-        return len(self.order)
+        return self.order.size // (self.batch_size * self.order.world) * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the order of the current epoch."""
         self.order.set_epoch(self.epoch())
-        return iter(self.order)
+        return islice(self.order, len(self))
+
+
+class EpochData(L.LightningDataModule):
+    """A data module whose batches depend on (seed, epoch), never on the number of workers or on an interruption.
+
+    Parameters
+    ----------
+    source
+        Where the data come from, for messages.
+    batch_size
+        Samples per step and process.
+    num_workers
+        Worker processes that prepare batches; 0 prepares them in the main process.
+    seed
+        Seed of the order.
+    """
+
+    def __init__(self, source: str, batch_size: int, num_workers: int, seed: int) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise InputError(f"data.batch_size is {batch_size}; give a whole number of at least 1")
+        if num_workers < 0:
+            raise InputError(f"data.num_workers is {num_workers}; give 0 or more")
+        self.source = source
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self._resumed_epoch = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the epoch that a resumed run begins with.
+
+        Lightning makes the first loader before it restores its own count of the epochs, and worker processes fetch at
+        once.
+        """
+        return {"epoch": self._epoch()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Begin with that epoch."""
+        self._resumed_epoch = int(state_dict["epoch"])
+
+    def _epoch(self) -> int:
+        if self.trainer is None:
+            return 0
+        return max(self._resumed_epoch, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
+
+    def _world(self) -> tuple[int, int]:
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size
+
+    def _check_batches(self, count: int, what: str) -> None:
+        world = self._world()[1]
+        if count < self.batch_size * world:
+            raise InputError(
+                f"{self.source}: {count} training {what} do not fill one batch of {self.batch_size} in each of "
+                f"{world} process(es); lower data.batch_size"
+            )
+
+    def _check_shares(self, count: int, what: str) -> None:
+        world = self._world()[1]
+        if count < world:
+            raise InputError(
+                f"{self.source}: {count} {what}(s) leave some of {world} processes without any; start fewer processes"
+            )
+
+    def _loader(
+        self, dataset: Dataset[dict[str, torch.Tensor]], size: int, train: bool
+    ) -> DataLoader[dict[str, torch.Tensor]]:
+        rank, world = self._world()
+        order = EpochSampler(size, seed=self.seed, shuffle=train, rank=rank, world=world)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=CurrentEpochSampler(order, self._epoch, self.batch_size) if train else order,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            drop_last=train,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=train and self.num_workers > 0,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +154,7 @@ class View:
     vote: int
 
 
-class ModelNetData(L.LightningDataModule):
+class ModelNetData(EpochData):
     """Labelled point clouds for training, validation and testing.
 
     Batches are dictionaries of ``points`` (B, N, 3) float32, ``labels`` (B,) int64 and ``index`` (B,) int64. What a
@@ -128,26 +215,20 @@ class ModelNetData(L.LightningDataModule):
         seed: int = 0,
         progress: bool = False,
     ) -> None:
-        super().__init__()
-        for name, value in (("num_points", num_points), ("batch_size", batch_size), ("votes", votes)):
+        super().__init__(source, batch_size, num_workers, seed)
+        for name, value in (("num_points", num_points), ("votes", votes)):
             if value < 1:
                 raise InputError(f"data.{name} is {value}; give a whole number of at least 1")
-        if num_workers < 0:
-            raise InputError(f"data.num_workers is {num_workers}; give 0 or more")
         if not test_rotations or len(set(test_rotations)) != len(test_rotations):
             raise InputError(f"data.test_rotations is {list(test_rotations)}; name each of z, SO3, none at most once")
         if validation == "split" and not 0.0 < validation_fraction < 1.0:
             raise InputError(f"data.validation_fraction is {validation_fraction}; give a number between 0 and 1")
-        self.source = source
         self.num_points = num_points
-        self.batch_size = batch_size
         self.test_rotations = tuple(test_rotations)
         self.votes = votes
         self.validation = validation
         self.validation_fraction = validation_fraction
         self.up_axis = up_axis
-        self.num_workers = num_workers
-        self.seed = seed
         self.progress = progress
         self.train_rotation = train_rotation
         self.augmentation = Augmentation(
@@ -160,7 +241,6 @@ class ModelNetData(L.LightningDataModule):
         self.views = tuple(View(rotation, vote) for rotation in self.test_rotations for vote in range(votes))
         self._clouds: dict[str, PointClouds] = {}
         self._parts: tuple[PointClouds, PointClouds] | None = None
-        self._resumed_epoch = 0
 
     def clouds(self, split: Literal["train", "test"]) -> PointClouds:
         """Return the shapes of a split, read at first use."""
@@ -215,69 +295,39 @@ class ModelNetData(L.LightningDataModule):
         return self._split()[1]
 
     def setup(self, stage: str) -> None:
-        """Read what the stage needs; the test split is not touched by training (unless it validates)."""
+        """Read what the stage needs; the test split is not touched by training (unless it validates).
+
+        Raises
+        ------
+        InputError
+            If there are not enough shapes for the processes.
+        """
         if stage == "test":
-            clouds = self.test_clouds
-            if len(clouds) == 0:
+            if len(self.test_clouds) == 0:
                 raise InputError(f"{self.source}: the test split is empty")
+            self._check_shares(len(self.test_clouds), "test shape")
             return
         train, held_out = self._split()
-        world = self._world()[1]
-        if stage == "fit" and len(train) < self.batch_size * world:
-            raise InputError(
-                f"{self.source}: {len(train)} training shapes do not fill one batch of {self.batch_size} in each of "
-                f"{world} process(es); lower data.batch_size"
-            )
+        if stage == "fit":
+            self._check_batches(len(train), "shapes")
         if len(held_out) == 0:
             raise InputError(f"{self.source}: no shapes are left to validate on; raise data.validation_fraction")
-
-    def _world(self) -> tuple[int, int]:
-        if self.trainer is None:
-            return 0, 1
-        return self.trainer.global_rank, self.trainer.world_size
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the epoch that a resumed run begins with.
-
-        Lightning makes the first loader before it restores its own count of the epochs, and worker processes fetch at
-        once.
-        """
-        return {"epoch": self._epoch()}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Begin with that epoch."""
-        self._resumed_epoch = int(state_dict["epoch"])
-
-    def _epoch(self) -> int:
-        if self.trainer is None:
-            return 0
-        return max(self._resumed_epoch, self.trainer.fit_loop.epoch_progress.current.processed)  # type: ignore[attr-defined]
-
-    def _loader(self, dataset: CloudDataset, train: bool) -> DataLoader[dict[str, torch.Tensor]]:
-        rank, world = self._world()
-        order = EpochSampler(len(dataset), seed=self.seed, shuffle=train, rank=rank, world=world)
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=CurrentEpochSampler(order, self._epoch) if train else order,
-            num_workers=self.num_workers,
-            collate_fn=collate,
-            drop_last=train,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=train and self.num_workers > 0,
-        )
+        self._check_shares(len(held_out), "validation shape")
 
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Return augmented training batches in a new order each epoch; the last incomplete batch is dropped."""
-        return self._loader(CloudDataset(self.train_clouds, self.augmentation, self.seed), train=True)
+        dataset = CloudDataset(self.train_clouds, self.augmentation, self.seed)
+        return self._loader(dataset, len(dataset), train=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Return the validation batches, each shape once."""
-        return self._loader(CloudDataset(self.validation_clouds), train=False)
+        dataset = CloudDataset(self.validation_clouds)
+        return self._loader(dataset, len(dataset), train=False)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
         """Return one loader for each of `views`, each shape once."""
-        return [self._loader(CloudDataset(self.test_clouds), train=False) for _ in self.views]
+        dataset = CloudDataset(self.test_clouds)
+        return [self._loader(dataset, len(dataset), train=False) for _ in self.views]
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Rotate validation and test batches, on the device they are on."""

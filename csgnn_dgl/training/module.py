@@ -21,9 +21,14 @@ from csgnn_dgl.training.evaluation import Score, score_confusion, score_views
 Schedule = Literal["plateau", "one_cycle", "cosine"]
 
 
-def batch_seed(seed: int, epoch: int, batch: int, rank: int = 0) -> int:
+def batch_seed(seed: int, epoch: int, batch: int) -> int:
     """Seed of everything random in one training step, such as dropout, from where the step stands in the run."""
-    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    return int(np.random.SeedSequence([seed, epoch, batch, 0]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
+    """Widen bfloat16, in which losses and probabilities would lose digits, and leave float64 alone."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 class Throughput:
@@ -47,8 +52,10 @@ class TrainingModule(L.LightningModule):
     """Optimiser, schedule and reproducibility that every experiment shares.
 
     Adam with the learning rate of the chosen schedule. Each training step reseeds torch's global generator from
-    (seed, epoch, batch, rank), so that the same seed gives the same bits again and a resumed run ends exactly where
-    an uninterrupted one does. A subclass logs ``validation/loss`` once per epoch.
+    (seed, epoch, batch), so that the same seed gives the same bits again and a resumed run ends exactly where
+    an uninterrupted one does. All processes draw the same: a network that draws for each sample draws for the samples
+    of all processes and takes its own, as `csgnn_dgl.nn.SharedDropout` does. A subclass logs ``validation/loss`` once
+    per epoch.
 
     Parameters
     ----------
@@ -174,8 +181,8 @@ class TrainingModule(L.LightningModule):
         self.throughput.restart()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """Seed torch's generators from (seed, epoch, batch, rank) and log the learning rate."""
-        torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        """Seed torch's generators from (seed, epoch, batch) and log the learning rate."""
+        torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx))
         self.log("learning_rate", self.rate, on_step=True, on_epoch=False)
 
     def count_samples(self, stage: str, samples: int) -> None:
@@ -254,7 +261,7 @@ class ClassificationModule(TrainingModule):
     def _step(self, stage: str, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         labels = batch["labels"]
         logits = self.network(batch["points"])
-        loss = self.loss(logits.float(), labels)
+        loss = self.loss(at_least_float32(logits), labels)
         size = len(labels)
         measures = self.train_measures if stage == "train" else self.validation_measures
         with torch.no_grad():
@@ -270,7 +277,8 @@ class ClassificationModule(TrainingModule):
     def training_step(self, batch: dict[str, torch.Tensor], batch_idx: int) -> torch.Tensor:
         """Cross-entropy of one batch with keys points (B, N, 3), labels (B,) and index (B,)."""
         loss = self._step("train", batch)
-        self.log("train/step_loss", loss.detach(), on_step=True, on_epoch=False, prog_bar=True)
+        # the mean over the processes, whose batches are equally large: the loss of the whole batch
+        self.log("train/step_loss", loss.detach(), on_step=True, on_epoch=False, prog_bar=True, sync_dist=True)
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, torch.Tensor], batch_idx: int) -> None:
@@ -302,7 +310,7 @@ class ClassificationModule(TrainingModule):
 
     def test_step(self, batch: dict[str, torch.Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
         """Store the class probabilities of one batch of the view `dataloader_idx`."""
-        probabilities = self.network(batch["points"]).float().softmax(dim=1)
+        probabilities = at_least_float32(self.network(batch["points"])).softmax(dim=1).float()
         self.probabilities[dataloader_idx].index_copy_(0, batch["index"], probabilities)
         self.seen[dataloader_idx].index_fill_(0, batch["index"], 1.0)
 

@@ -76,7 +76,7 @@ def test_every_test_view_has_every_shape_once(shapes_folder):
 def test_sampler_asks_for_the_epoch_when_iteration_begins(data):
     data.setup("fit")
     epoch = 0
-    sampler = CurrentEpochSampler(data.train_dataloader().sampler.order, lambda: epoch)
+    sampler = CurrentEpochSampler(data.train_dataloader().sampler.order, lambda: epoch, 1)
     first = list(sampler)
     assert list(sampler) == first
     epoch = 1

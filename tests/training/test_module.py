@@ -1,3 +1,4 @@
+import copy
 import math
 
 import lightning.pytorch as L
@@ -10,7 +11,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.training import ClassificationModule, ModelNetData, score
+from csgnn_dgl.training.checkpoints import FORMAT
 from csgnn_dgl.training.module import Throughput, batch_seed
+from tests.tolerances import TOLERANCE
 
 
 class Record(L.Callback):
@@ -172,7 +175,7 @@ def test_checkpoint_is_plain_and_rebuilds_the_network(build):
     trainer, model, data, folder = build(max_epochs=1)
     trainer.fit(model, datamodule=data)
     checkpoint = torch.load(folder.last, weights_only=True)
-    assert checkpoint["csgnn"]["format"] == 1
+    assert checkpoint["csgnn"]["format"] == FORMAT
     assert checkpoint["csgnn"]["config"] == model.network.config
     assert checkpoint["csgnn"]["class_names"] == ["ball", "rod", "slab"]
     assert checkpoint["csgnn"]["training"]["train_rotation"] == "SO3"
@@ -216,8 +219,8 @@ def test_tensorboard_has_loss_accuracy_rate_and_throughput(build):
 
 
 def test_seed_of_a_step_depends_on_everything():
-    seeds = {batch_seed(s, e, b, r) for s in range(3) for e in range(3) for b in range(3) for r in range(2)}
-    assert len(seeds) == 54
+    seeds = {batch_seed(s, e, b) for s in range(3) for e in range(3) for b in range(3)}
+    assert len(seeds) == 27
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert batch_seed(1, 2, 3) == batch_seed(1, 2, 3)
 
@@ -263,3 +266,49 @@ def test_unknown_schedule_is_refused():
 def test_impossible_options_are_refused(option, match):
     with pytest.raises(InputError, match=match):
         ModelNetData(**option)
+
+
+def test_accumulated_steps_are_those_of_the_mean_loss_of_their_batches(build):
+    """Each batch normalises itself; the gradients of two are averaged."""
+    trainer, model, data, _ = build(
+        max_epochs=1, learning_rate=1e-2, network={"dropout": 0.0}, trainer={"accumulate_grad_batches": 2}
+    )
+    twin = copy.deepcopy(model.network)
+    trainer.fit(model, datamodule=data)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-2, weight_decay=model.weight_decay)
+    _, _, data, _ = build("again")  # which is before its first epoch
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert len(batches) == 4
+    for first, second in zip(batches[::2], batches[1::2], strict=True):
+        optimizer.zero_grad()
+        for batch in (first, second):
+            (cross_entropy(twin(batch["points"]), batch["labels"]) / 2).backward()
+        optimizer.step()
+    for name, value in twin.state_dict().items():
+        torch.testing.assert_close(model.network.state_dict()[name], value, **TOLERANCE[torch.float32])
+
+
+def test_sync_batchnorm_changes_nothing(build):
+    """Norms measure all processes anyway; there is no torch batch norm to replace."""
+    found = []
+    for name, options in (("without", {}), ("with", {"sync_batchnorm": True})):
+        trainer, model, data, _ = build(name, max_epochs=1, trainer=options)
+        trainer.fit(model, datamodule=data)
+        found.append(model.network.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.network)
+    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in converted.modules())
+
+
+def test_recomputing_changes_no_bit_of_a_training(build):
+    found = []
+    for name, recompute in (("without", False), ("with", True)):
+        network = {"recompute": recompute, "dropout": 0.3}
+        trainer, model, data, folder = build(name, max_epochs=2, network=network, learning_rate=1e-2)
+        trainer.fit(model, datamodule=data)
+        found.append(model.network.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    trainer, model, data, _ = build("plain")
+    trainer.test(model, datamodule=data, ckpt_path=str(folder.last), weights_only=True, verbose=False)
+    assert model.scores[0].num_shapes == 15

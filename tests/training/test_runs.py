@@ -7,7 +7,7 @@ import torch
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.testing import SO3Error
 from csgnn_dgl.training import RunFolder, check_fits, read_checkpoint, score_views, write_results
-from csgnn_dgl.training.checkpoints import plain
+from csgnn_dgl.training.checkpoints import FORMAT, plain
 from csgnn_dgl.training.reports import results_table
 from csgnn_dgl.training.runs import claim_folder, latest_run
 
@@ -92,7 +92,7 @@ def test_results_are_kept_as_json_table_and_figure(tmp_path, scores):
     facts = {"checkpoint": "x.ckpt", "validation": "a stratified part of the training split", "seed": 3}
     file = write_results(tmp_path / "out", scores, ("a", "b", "c"), facts)
     content = json.loads(file.read_text())
-    assert content["format"] == 1
+    assert content["format"] == FORMAT
     assert content["facts"] == facts
     assert content["class_names"] == ["a", "b", "c"]
     assert [(r["rotation"], r["votes"]) for r in content["results"]] == [("z", 1), ("z", 2), ("SO3", 1), ("SO3", 2)]
@@ -153,7 +153,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(InputError, match="holds no csgnn_dgl model"):
         read_checkpoint(tmp_path / "foreign.ckpt")
     torch.save({"state_dict": {}, "csgnn": {"config": {}, "format": 99}}, tmp_path / "future.ckpt")
-    with pytest.raises(InputError, match="has format 99 and this version reads 1"):
+    with pytest.raises(InputError, match=f"has format 99 and this version reads {FORMAT}"):
         read_checkpoint(tmp_path / "future.ckpt")
 
 

@@ -1,0 +1,92 @@
+"""The whole program under torchrun, as a user starts it, against one process with the same whole batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+from tests.tolerances import TOLERANCE
+from tests.toy_shapes import NUM_POINTS, write_shapes
+
+ROOT = Path(__file__).parents[2]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+WHOLE_BATCH = 8
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A small training, with dropout, on numbers of shapes that two does not divide."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    network = {"level": 1, "num_spheres": 2, "channels": 2, "base_width": 1, "dropout": 0.2}
+    content = {
+        "model": {"network": {"class_path": "csgnn_dgl.models.CSGNN", "init_args": network}},
+        "data": {
+            "source": str(write_shapes(folder / "data", num_train=14, num_test=5)),
+            "num_points": NUM_POINTS,
+            "validation_fraction": 0.26,
+            "votes": 2,
+        },
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1},
+        "test_at_end": True,
+    }
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def fit(processes, config, runs, *options):
+    """Run the program; return its run folder and what it printed."""
+    start = TORCHRUN if processes == 2 else ()
+    size = ["--data.batch_size", str(WHOLE_BATCH // processes)]
+    command = [sys.executable, *start, "-m", "pipelines.modelnet", "fit", "--config", config, "--runs", runs, *size]
+    done = subprocess.run(
+        [*map(str, command), "--name", str(processes), *options],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    return Path(runs) / str(processes), done.stdout
+
+
+def logged(run, key):
+    """All values of a logged quantity; TensorBoard keeps them in float32."""
+    log = EventAccumulator(str(run / "tensorboard"))
+    log.Reload()
+    return [event.value for event in log.Scalars(key)]
+
+
+def results(run):
+    return json.loads((run / "results.json").read_text())["results"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "growth"), [("64-true", 1), ("32-true", 100)])
+def test_two_processes_train_and_test_as_one_does(config, tmp_path, precision, growth):
+    """In float64 nothing that float32 can show differs in two epochs; in float32, the first epoch's steps do not.
+
+    Where rounding is all that differs, Adam makes it grow with every step; the second epoch in float32 is given a
+    hundred times the tolerance.
+    """
+    one, shown = fit(1, config, tmp_path, "--trainer.precision", precision)
+    two, shown_by_two = fit(2, config, tmp_path, "--trainer.precision", precision)
+    close = {"rel": TOLERANCE[torch.float32]["rtol"], "abs": TOLERANCE[torch.float32]["atol"]}
+    wide = {key: growth * value for key, value in close.items()}
+    losses, found = logged(one, "train/step_loss"), logged(two, "train/step_loss")
+    assert len(losses) == 2 * 3  # 31 shapes in whole batches of 8
+    assert found[:3] == pytest.approx(losses[:3], **close)
+    assert found[3:] == pytest.approx(losses[3:], **wide)
+    for key in ("train/loss", "validation/loss", "validation/accuracy"):
+        (first, second), (first_of_two, second_of_two) = logged(one, key), logged(two, key)
+        assert first_of_two == pytest.approx(first, **close)
+        assert second_of_two == pytest.approx(second, **wide)
+    assert results(two) == results(one)
+    assert [result["num_shapes"] for result in results(two)] == [15] * 4
+    assert shown_by_two.count("epoch 1/2") == shown.count("epoch 1/2") == 1
