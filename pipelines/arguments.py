@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,7 +37,9 @@ class Finder(argparse.ArgumentParser):
         raise InputError(f"{message}; --help lists the options")
 
 
-def prepare(arguments: Sequence[str], *, default: Sequence[str], network: str, runs: str) -> list[str]:
+def prepare(
+    arguments: Sequence[str], *, default: Sequence[str], network: str | Mapping[str, str], runs: str
+) -> list[str]:
     """Complete a command line.
 
     Parameters
@@ -47,7 +49,7 @@ def prepare(arguments: Sequence[str], *, default: Sequence[str], network: str, r
     default
         What is meant by nothing at all; options without a subcommand are added to it.
     network
-        Import path of the network that checkpoints hold.
+        Import path of the network that checkpoints hold; or those of several, by the names in the checkpoints.
     runs
         Folder of the run folders.
 
@@ -137,14 +139,28 @@ def checkpoint_file(place: str) -> Path:
     return path / "checkpoints" / "best.ckpt" if path.is_dir() else path
 
 
-def config_of_checkpoint(path: Path, network: str) -> dict[str, Any]:
-    """Return the options that a checkpoint brings along: its network, and the data of the run folder around it."""
-    stored = read_checkpoint(path)["csgnn"]["config"]
+def config_of_checkpoint(path: Path, network: str | Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that a checkpoint brings along: its network, and the data of the run folder around it.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint holds none of several networks.
+    """
+    description = read_checkpoint(path)["csgnn"]
+    stored = description["config"]
+    if not isinstance(network, str):
+        kind = description.get("model")
+        if kind not in network:
+            raise InputError(f"{path} holds no model of this program; it knows {', '.join(network)}")
+        network = network[kind]
     config: dict[str, Any] = {"model": {"network": {"class_path": network, "init_args": stored}}}
     beside = path.parent.parent / "config.yaml"
     if beside.is_file():
         run = read_yaml(beside)
         config |= {"data": run.get("data", {}), "seed_everything": run.get("seed_everything", 0)}
+    elif "data" in description:
+        config["data"] = description["data"]
     elif "num_points" in stored:
         config["data"] = {"num_points": stored["num_points"]}
     return config

@@ -20,8 +20,8 @@ from pipelines.terminal import INTERRUPTED, EpochBar, EpochLines, one_sentence, 
 
 SUBCOMMANDS = {
     "fit": "Train a model in a new run folder, or go on with a run (--resume).",
-    "validate": "Measure loss and accuracy of a checkpoint on the validation shapes.",
-    "test": "Test a checkpoint on the test shapes.",
+    "validate": "Measure a checkpoint on the validation data.",
+    "test": "Test a checkpoint on the test data.",
 }
 TRAINER_DEFAULTS = {
     "logger": False,
@@ -63,6 +63,8 @@ class RunCLI(LightningCLI):
         Format of each measured value that is printed after an epoch, by its name.
     arguments
         The command line, complete: `pipelines.arguments.prepare` has been through it.
+    monitor, mode
+        Logged quantity that picks the best checkpoint, and "max" or "min": whether more or less of it is better.
     """
 
     def __init__(
@@ -78,7 +80,10 @@ class RunCLI(LightningCLI):
         instantiated_links: Sequence[tuple[str, str]] = (),
         epoch_line: dict[str, str],
         arguments: Sequence[str],
+        monitor: str = "validation/accuracy",
+        mode: str = "max",
     ) -> None:
+        self.monitor, self.mode = monitor, mode
         self.defaults, self.runs, self.name = dict(defaults), runs, name
         self.links, self.instantiated_links = links, instantiated_links
         self.epoch_line = epoch_line
@@ -190,7 +195,9 @@ class RunCLI(LightningCLI):
         self.run_folder: RunFolder | None = None
         if self.subcommand == "fit":
             text = self._parser("fit").dump(self.options, skip_unset=False)
-            self.run_folder = RunFolder(self.options.runs, self.options.name, text, self.options.resume)
+            self.run_folder = RunFolder(
+                self.options.runs, self.options.name, text, self.options.resume, self.monitor, self.mode
+            )
             callbacks += [self.run_folder, EpochLines(self.epoch_line)]
         else:
             kwargs["enable_checkpointing"] = False
@@ -226,5 +233,48 @@ class RunCLI(LightningCLI):
         """Validate the checkpoint of the options."""
         self.trainer.validate(model, datamodule=datamodule, **self._checkpoint())
 
+    def after_fit(self) -> None:
+        """Test the best checkpoint, or say how to."""
+        assert self.run_folder is not None
+        best = self.run_folder.best_checkpoint
+        if not best.is_file():
+            raise InputError(
+                "the training ended before its first epoch was over and no model was kept; raise its limits"
+            )
+        if not self.options.test_at_end:
+            say(f"test it with: {self.parser.prog} test --ckpt_path {best}")
+            return
+        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
+        self._report(best, self.run_folder.path)
+
+    def after_test(self) -> None:
+        """Print and keep the results."""
+        checkpoint = Path(self.options.ckpt_path)
+        self._report(checkpoint, Path(self.options.output) if self.options.output else free_folder(checkpoint))
+
+    def _report(self, checkpoint: Path, folder: Path) -> None:
+        if self.trainer.is_global_zero:
+            self.report(checkpoint, folder)
+
+    def report(self, checkpoint: Path, folder: Path) -> None:
+        """Print the results of a test and write them to a folder; on the first process only."""
+        raise NotImplementedError
+
     def _checkpoint(self) -> dict[str, Any]:
         return {"ckpt_path": self.options.ckpt_path, "verbose": False, "weights_only": True}
+
+
+def free_folder(checkpoint: Path) -> Path:
+    """Return the run folder of a checkpoint, or a numbered folder in it where results exist already."""
+    home = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
+    folder, number = home, 1
+    while (folder / "results.json").exists():
+        number += 1
+        folder = home / f"test-{number}"
+    return folder
+
+
+def default_name(arguments: Sequence[str]) -> str:
+    """Name a run after its config file."""
+    files = config_files(arguments)
+    return files[0].stem if files else "run"

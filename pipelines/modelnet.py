@@ -16,11 +16,10 @@ from lightning.pytorch.cli import LightningArgumentParser
 import csgnn_dgl
 from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.data import download_modelnet40
-from csgnn_dgl.errors import InputError
 from csgnn_dgl.training import ClassificationModule, ModelNetData, measure_so3_error, read_checkpoint, write_results
 from csgnn_dgl.training.reports import results_table, so3_error_table
-from pipelines.arguments import config_files, prepare
-from pipelines.cli import Parser, RunCLI
+from pipelines.arguments import prepare
+from pipelines.cli import Parser, RunCLI, default_name
 from pipelines.terminal import guarded, quieten, say
 
 PROGRAM = "python -m pipelines.modelnet"
@@ -55,39 +54,17 @@ class ModelNetCLI(RunCLI):
                 help="Also measure how much the outputs of 200 test shapes change under rotations by up to 180°.",
             )
 
-    def after_fit(self) -> None:
-        """Test the best checkpoint, or say how to."""
-        assert self.run_folder is not None
-        best = self.run_folder.best_checkpoint
-        if not best.is_file():
-            raise InputError(
-                "the training ended before its first epoch was over and no model was kept; raise its limits"
-            )
-        if not self.options.test_at_end:
-            say(f"test it with: {self.parser.prog} test --ckpt_path {best}")
-            return
-        self.trainer.test(self.model, datamodule=self.datamodule, ckpt_path=str(best), verbose=False, weights_only=True)
-        self.report(best, self.run_folder.path)
-
     def after_validate(self) -> None:
         """Print what was measured."""
         say(f"\n{results_table(self.model.scores)}\n")
         say(f"validation loss: {float(self.trainer.callback_metrics['validation/loss']):.4f}")
 
-    def after_test(self) -> None:
-        """Print and keep the results."""
-        checkpoint = Path(self.options.ckpt_path)
-        folder = Path(self.options.output) if self.options.output else free_folder(checkpoint)
-        self.report(checkpoint, folder, self.options.so3_error)
-
-    def report(self, checkpoint: Path, folder: Path, so3_error: bool = False) -> None:
+    def report(self, checkpoint: Path, folder: Path) -> None:
         """Print the results, with the error under rotation if it is wanted, and write them to a folder."""
-        if not self.trainer.is_global_zero:
-            return
         facts = test_facts(checkpoint, self.datamodule)
         say(f"\n{results_table(self.model.scores)}\n")
         error = None
-        if so3_error:
+        if self.subcommand == "test" and self.options.so3_error:
             device = self.trainer.strategy.root_device
             error = measure_so3_error(self.model.network, self.datamodule.test_clouds, device)
             say(f"{so3_error_table(error)}\n")
@@ -111,16 +88,6 @@ def test_facts(checkpoint: Path, data: ModelNetData) -> dict[str, Any]:
         "network": stored["csgnn"]["config"],
         "version": csgnn_dgl.__version__,
     }
-
-
-def free_folder(checkpoint: Path) -> Path:
-    """Return the run folder of a checkpoint, or a numbered folder in it where results exist already."""
-    home = checkpoint.parent.parent if checkpoint.parent.name == "checkpoints" else checkpoint.parent
-    folder, number = home, 1
-    while (folder / "results.json").exists():
-        number += 1
-        folder = home / f"test-{number}"
-    return folder
 
 
 def download(arguments: Sequence[str]) -> int:
@@ -152,12 +119,6 @@ def run(arguments: Sequence[str]) -> int:
         arguments=complete,
     )
     return 0
-
-
-def default_name(arguments: Sequence[str]) -> str:
-    """Name a run after its config file."""
-    files = config_files(arguments)
-    return files[0].stem if files else "run"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

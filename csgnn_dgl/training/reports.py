@@ -29,7 +29,7 @@ def results_table(scores: Sequence[Score]) -> str:
         )
         for result in scores
     ]
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def so3_error_table(error: SO3Error) -> str:
@@ -38,10 +38,11 @@ def so3_error_table(error: SO3Error) -> str:
         (f"{angle:.0f}°", f"{relative:.4f}", f"{100 * changed:.1f} %")
         for angle, relative, changed in zip(error.angles, error.relative_error, error.changed, strict=True)
     ]
-    return _table(("angle", "relative error", "class changes"), rows)
+    return markdown_table(("angle", "relative error", "class changes"), rows)
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return cells as a Markdown table whose columns also line up in a terminal."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"

@@ -1,0 +1,171 @@
+"""What the models of the density of states (DOS) share: atoms' contributions are summed to a snapshot's (Sec. 4.2)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from csgnn_dgl.graphs.relation import Relation
+from csgnn_dgl.mapping.environments import Environments
+from csgnn_dgl.nn.gather import neighbour_sum
+from csgnn_dgl.nn.norm import NormReLU
+
+
+class DOSModel(nn.Module, ABC):
+    """A model of the DOS as the sum of what each atom contributes (Fig. 6).
+
+    Parameters
+    ----------
+    cutoff
+        Radius in Å within which the atoms of an environment lie.
+    num_bins
+        Number of energy bins.
+    elements
+        Atomic number of the element that the model is for; no model here tells one element from another.
+
+    Attributes
+    ----------
+    config
+        Plain-valued arguments that make the same model, set by each class.
+    cutoff, num_bins, elements
+        As the parameters.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+
+    config: dict[str, Any]
+    output: DOSOutput
+
+    def __init__(self, cutoff: float, num_bins: int, elements: Sequence[int]) -> None:
+        super().__init__()
+        if not 0 < cutoff < float("inf"):
+            raise ValueError(f"cutoff must be a length in Å, not {cutoff!r}")
+        check_counts(num_bins=num_bins)
+        if len(elements) != 1 or not 1 <= elements[0] <= 118:
+            raise ValueError(f"elements must hold one atomic number from 1 to 118, not {elements!r}")
+        self.cutoff = float(cutoff)
+        self.num_bins = num_bins
+        self.elements = tuple(elements)
+
+    @abstractmethod
+    def atom_dos(self, environments: Environments) -> Tensor:
+        """Predict what each atom contributes to the DOS.
+
+        Parameters
+        ----------
+        environments
+            The environments of the N atoms of whole snapshots, found with the model's cutoff.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, num_bins) states per eV; float64 in a model of float64, else float32, in autocast.
+        """
+
+    def forward(self, environments: Environments, snapshot: Tensor, num_snapshots: int) -> Tensor:
+        """Predict the DOS per atom of snapshots: the sum over their atoms, divided by the number of these.
+
+        The sums are the same bits in every run.
+
+        Parameters
+        ----------
+        environments
+            The environments of the N atoms of all snapshots, found with the model's cutoff.
+        snapshot
+            (N,) int64: the snapshot, 0 to num_snapshots - 1, that each atom belongs to.
+        num_snapshots
+            Number of snapshots.
+
+        Returns
+        -------
+        torch.Tensor
+            (num_snapshots, num_bins) states per eV and atom.
+
+        Raises
+        ------
+        ValueError
+            If `snapshot` is of another length, or a snapshot has no atom.
+        """
+        if snapshot.shape != (len(environments),):
+            raise ValueError(f"{len(environments)} atoms need as many snapshots, got {tuple(snapshot.shape)}")
+        atoms = torch.arange(len(snapshot), device=snapshot.device)
+        relation = Relation.from_edges(atoms, snapshot, (len(snapshot), num_snapshots))
+        counts = relation.offsets.diff()
+        if len(counts) != num_snapshots or not counts.all():
+            raise ValueError(f"snapshots must be numbered from 0 to {num_snapshots - 1}, each with at least one atom")
+        return neighbour_sum(self.atom_dos(environments), relation) / counts[:, None]
+
+    @torch.no_grad()
+    def start_from(self, dos: Tensor) -> None:
+        """Make an untrained model predict the mean DOS of the training snapshots, with deviations of their size.
+
+        Without this, training spends its first thousands of steps on finding the scale. The last norm gets the mean
+        over the snapshots as its bias, and their standard deviation, 0.001 at least, as its weight.
+
+        Parameters
+        ----------
+        dos
+            (S, num_bins) states per eV and atom of the training snapshots.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another.
+        """
+        if dos.dim() != 2 or dos.shape[1] != self.num_bins or len(dos) == 0:
+            raise ValueError(f"DOS of shape (S, {self.num_bins}) with S > 0 expected, got {tuple(dos.shape)}")
+        self.output.norm.bias.copy_(dos.mean(dim=0))
+        self.output.norm.weight.copy_(dos.std(dim=0, correction=0).clamp(min=1e-3))
+
+
+class DOSOutput(nn.Module):
+    """Features of atoms to their DOS, as in Fig. 7.
+
+    A linear layer, batch norm and ReLU give the energy bins; a 1-D convolution along the energy axis (1→3 channels,
+    kernel 3, padding 1), ReLU and the mean over the 3 channels smooth them. It computes in float32 in autocast too:
+    band energies need more digits than bfloat16 has.
+
+    The kernels start near (0, 1, 0) and the biases at zero, so that the energy bins pass as they are: a channel that
+    started negative would give zero for ever, since its inputs are not negative.
+
+    Parameters
+    ----------
+    channels
+        Features of each atom.
+    num_bins
+        Number of energy bins.
+
+    Shapes
+    ------
+    - features: (N, channels); output: (N, num_bins), not negative.
+    """
+
+    def __init__(self, channels: int, num_bins: int) -> None:
+        super().__init__()
+        self.bins = nn.Linear(channels, num_bins)
+        self.norm = NormReLU(num_bins)
+        self.smoothing = nn.Conv1d(1, 3, kernel_size=3, padding=1)
+        with torch.no_grad():
+            self.smoothing.weight.uniform_(-0.1, 0.1)[..., 1] += 1
+            assert self.smoothing.bias is not None
+            self.smoothing.bias.zero_()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Predict (N, num_bins); see the class."""
+        with torch.autocast(features.device.type, enabled=False):
+            bins = self.norm(self.bins(features.to(self.bins.weight.dtype)))
+            return self.smoothing(bins[:, None]).relu().mean(dim=1)
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ValueError unless every argument is an integer of at least 1."""
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, not {count!r}")

@@ -1,0 +1,206 @@
+"""What a model of the DOS is worth: Table 2 of the paper, and errors of the Fermi level and of the DOS itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from csgnn_dgl.data import Snapshot, Snapshots
+from csgnn_dgl.electronic import band_energy_per_atom, dos_errors
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.mapping.environments import Environments, find_environments
+from csgnn_dgl.models import DOSModel, StructureMean
+
+CHEMICAL_ACCURACY = 0.043
+"""1 kcal/mol, in eV: the accuracy per atom that Table 2 counts structures by."""
+
+MEAN_ROW = "training mean"
+"""Name of the row that predicts each structure's mean over the training snapshots."""
+
+BATCH_ATOMS = 2048
+"""Atoms that are predicted at a time."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The DOS that one model predicts for a set of snapshots.
+
+    Parameters
+    ----------
+    name
+        What the model is called in tables and figures.
+    dos
+        (S, count) states per eV and atom, on the CPU.
+    num_parameters
+        Number of trained parameters, if it has any.
+    """
+
+    name: str
+    dos: Tensor
+    num_parameters: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class StructureScore:
+    """Mean absolute error of the band energy, in eV/atom, over the snapshots of one structure."""
+
+    structure: str
+    num_snapshots: int
+    band_energy_mae: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DOSScore:
+    """How well one prediction meets the reference; all errors are means over the snapshots.
+
+    Parameters
+    ----------
+    name, num_parameters
+        As in `Prediction`.
+    num_snapshots
+        Snapshots compared.
+    band_energy_mae
+        Mean absolute error of the band energy (Eq. 4), in eV/atom.
+    fermi_level_mae
+        Mean absolute error of the Fermi level, in eV.
+    dos_rmse, fdos_rmse
+        Root mean square error over the grid of the DOS, in states/(eV atom), and of the FDOS, in states/atom.
+    wasserstein
+        Wasserstein distance of the normalised DOS, in eV.
+    structures_within, snapshots_within
+        Structures whose mean error, and snapshots whose error of the band energy is within `CHEMICAL_ACCURACY`.
+    structures
+        The error of each structure, in the order of their names.
+    """
+
+    name: str
+    num_parameters: int | None
+    num_snapshots: int
+    band_energy_mae: float
+    fermi_level_mae: float
+    dos_rmse: float
+    fdos_rmse: float
+    wasserstein: float
+    structures_within: int
+    snapshots_within: int
+    structures: tuple[StructureScore, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything as plain values for JSON."""
+        return {**dataclasses.asdict(self), "structures": [dataclasses.asdict(item) for item in self.structures]}
+
+
+def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
+    """Compare a prediction with the reference DOS of its snapshots.
+
+    Fermi level and band energy of both come from their DOS by the same functions. A prediction that holds fewer
+    electrons on the grid than there are has its Fermi level at the end of the grid.
+
+    Parameters
+    ----------
+    prediction
+        DOS (S, count) per atom.
+    snapshots
+        The S snapshots.
+
+    Raises
+    ------
+    InputError
+        If a predicted DOS is empty or not finite.
+    """
+    atoms = torch.from_numpy(snapshots.num_atoms)
+    whole = prediction.dos.double() * atoms[:, None]
+    electrons, reference = torch.from_numpy(snapshots.num_electrons), torch.from_numpy(snapshots.dos)
+    usable = whole.isfinite().all(dim=1) & (whole.sum(dim=1) > 0)
+    if not usable.all():
+        name = snapshots[int((~usable).nonzero()[0])].name
+        raise InputError(
+            f"{prediction.name} predicts a DOS for {name} that is empty or not finite; train it for longer"
+        )
+    errors = dos_errors(whole, reference, electrons, atoms, snapshots.grid)
+    band = errors.band_energy.abs()
+    names = np.array(snapshots.structures)
+    scores = []
+    for structure in np.unique(names):
+        own = band[torch.from_numpy(names == structure)]
+        scores.append(StructureScore(str(structure), len(own), float(own.mean())))
+    return DOSScore(
+        name=prediction.name,
+        num_parameters=prediction.num_parameters,
+        num_snapshots=len(snapshots),
+        band_energy_mae=float(band.mean()),
+        fermi_level_mae=float(errors.fermi_level.abs().mean()),
+        dos_rmse=float(errors.dos.mean()),
+        fdos_rmse=float(errors.fdos.mean()),
+        wasserstein=float(errors.wasserstein.mean()),
+        structures_within=sum(item.band_energy_mae <= CHEMICAL_ACCURACY for item in scores),
+        snapshots_within=int((band <= CHEMICAL_ACCURACY).sum()),
+        structures=tuple(scores),
+    )
+
+
+def band_energies(dos: Tensor, snapshots: Snapshots) -> NDArray[np.float64]:
+    """Return the band energies (S,), in eV/atom, of the DOS (S, count) per atom of some snapshots."""
+    atoms = torch.from_numpy(snapshots.num_atoms)
+    electrons = torch.from_numpy(snapshots.num_electrons)
+    whole = dos.double() * atoms[:, None]
+    return band_energy_per_atom(whole, electrons, atoms, snapshots.grid, too_few="top").numpy()
+
+
+def mean_prediction(train: Snapshots, snapshots: Snapshots) -> Prediction:
+    """Predict for each snapshot the mean DOS per atom of the training snapshots of its structure.
+
+    Parameters
+    ----------
+    train
+        The training snapshots.
+    snapshots
+        The snapshots to predict.
+    """
+    return Prediction(MEAN_ROW, torch.as_tensor(StructureMean().fit(train).predict(snapshots)))
+
+
+def predict_atoms(network: DOSModel, snapshots: Sequence[Snapshot]) -> Iterator[Tensor]:
+    """Predict what each atom contributes to the DOS, one snapshot after the other.
+
+    Some snapshots are computed together, which changes nothing in a network in evaluation mode but its last digits.
+
+    Parameters
+    ----------
+    network
+        The model, in evaluation mode, on any device.
+    snapshots
+        Snapshots, with or without DOS.
+
+    Yields
+    ------
+    torch.Tensor
+        (N, count) states per eV of each of the N atoms of a snapshot, on the CPU.
+    """
+    device = next(network.parameters()).device
+    waiting: list[Environments] = []
+    for place, item in enumerate(snapshots):
+        waiting.append(find_environments(item.positions, item.cell, item.pbc, network.cutoff))
+        if place == len(snapshots) - 1 or sum(map(len, waiting)) >= BATCH_ATOMS:
+            joined = Environments.join(waiting).to(device)
+            with torch.no_grad():
+                dos = network.atom_dos(joined).cpu()
+            yield from dos.split([len(part) for part in waiting])
+            waiting = []
+
+
+def predict(name: str, network: DOSModel, snapshots: Sequence[Snapshot]) -> Prediction:
+    """Predict the DOS per atom of snapshots; see `predict_atoms`."""
+    dos = torch.stack([atoms.mean(dim=0) for atoms in predict_atoms(network, snapshots)])
+    return Prediction(name, dos, count_parameters(network))
+
+
+def count_parameters(network: torch.nn.Module) -> int:
+    """Count the trained parameters of a network."""
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -1,0 +1,248 @@
+"""The Lightning module that trains and tests models of the density of states."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level
+from csgnn_dgl.models import DOS_MODELS, DOSModel
+from csgnn_dgl.models.dos import DOSOutput
+from csgnn_dgl.training.checkpoints import plain
+from csgnn_dgl.training.dos_data import DOSData, batch_environments
+from csgnn_dgl.training.dos_evaluation import DOSScore, Prediction, count_parameters, mean_prediction, score_dos
+from csgnn_dgl.training.dos_figures import dos_figure, first_of_each
+from csgnn_dgl.training.module import Schedule, Throughput, TrainingModule, at_least_float32
+
+SMALLEST_SCALE = 1e-3
+"""Added to the scales that an output starts with, in states per eV and atom, so that no bin is fixed."""
+
+
+def dos_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGrid) -> Tensor:
+    r"""Return :math:`\alpha\, MSE(DOS) + (1 - \alpha)\, MSE(FDOS)` (Eq. 5), the mean over snapshots and bins.
+
+    Parameters
+    ----------
+    prediction, reference
+        (S, count) states per eV and atom.
+    alpha
+        Weight α of the DOS, 0 to 1.
+    grid
+        The energy bins.
+    """
+    spectrum = (prediction - reference).square().mean()
+    filled = fdos(prediction - reference, grid).square().mean()  # FDOS is linear in the DOS
+    return alpha * spectrum + (1 - alpha) * filled
+
+
+@torch.no_grad()
+def start_at_mean(output: DOSOutput, dos: Tensor) -> None:
+    """Make a fresh output predict about the mean of some DOS, and vary about as much as they do.
+
+    The last batch norm begins with their mean and standard deviation as shift and scale, instead of 0 and 1, and the
+    smoothing keeps the integral. A training then needs far fewer steps: it begins with what all structures have in
+    common.
+
+    Parameters
+    ----------
+    output
+        The output; changed in place.
+    dos
+        (S, count) states per eV and atom.
+    """
+    output.norm.bias.copy_(dos.mean(dim=0))
+    output.norm.weight.copy_(dos.std(dim=0, correction=0) + SMALLEST_SCALE)
+    kernels = output.smoothing.weight
+    kernels.mul_(len(kernels) / kernels.sum())
+
+
+class DOSMeasures(nn.Module):
+    """What is measured over the snapshots of one epoch: means of the loss and of two absolute errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.band_energy_mae = MeanMetric(nan_strategy="disable")
+        self.fermi_level_mae = MeanMetric(nan_strategy="disable")
+
+
+class DOSModule(TrainingModule):
+    """Train and test a model of the DOS with the loss of Eq. 5.
+
+    Logs the loss, the mean absolute errors of band energy (eV/atom) and Fermi level (eV), learning rate and snapshots
+    per second, for training and validation, and draws predicted and reference DOS of one validation snapshot of each
+    structure for TensorBoard, after the epochs 1, 2, 4, 8, ... and the last one. The defaults are those of A.3.
+
+    After testing, `predictions` holds the predicted DOS and that of the training means, and `scores` what they are
+    worth on the test snapshots; after validating, on the validation snapshots.
+
+    Parameters
+    ----------
+    network
+        The model. The data find neighbours up to its cutoff.
+    alpha
+        Weight α of the DOS in the loss; the FDOS has 1 - α.
+    start_at_mean
+        Whether a new training begins at the mean DOS of the training snapshots; see the function of this name.
+    learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
+        See `TrainingModule`.
+    """
+
+    def __init__(
+        self,
+        network: DOSModel,
+        alpha: float = 0.1,
+        start_at_mean: bool = True,
+        learning_rate: float = 5e-4,
+        weight_decay: float = 1e-7,
+        schedule: Schedule = "plateau",
+        patience: int = 99,
+        factor: float = 0.1,
+        threshold: float = 5e-3,
+        minimum_rate: float = 1e-5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            network, learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
+        )
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is {alpha!r}; give a number from 0 to 1")
+        self.alpha = alpha
+        self.start_at_mean = start_at_mean
+        self.predictions: list[Prediction] = []
+        self.scores: list[DOSScore] = []
+        self.train_measures = DOSMeasures()
+        self.validation_measures = DOSMeasures()
+
+    @property
+    def data(self) -> DOSData:
+        """The data module of the trainer."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def setup(self, stage: str) -> None:
+        """Let a training begin at the mean of its data; what a resumed one begins with is loaded after this."""
+        output = getattr(self.network, "output", None)
+        if stage == "fit" and self.start_at_mean and isinstance(output, DOSOutput):
+            start_at_mean(output, self.data.dataset("train").dos)
+
+    def checkpoint_description(self) -> dict[str, Any]:
+        """Return the network's config and kind, how data are read, how it is trained, and the format number."""
+        names = [name for name, kind in DOS_MODELS.items() if type(self.network) is kind]
+        description = {**super().checkpoint_description(), "model": names[0] if names else None}
+        if self._trainer is not None:
+            description["data"] = plain(self.data.reading())
+            description["training"] = plain(
+                {**self.data.description(), "alpha": self.alpha, "start_at_mean": self.start_at_mean}
+            )
+        return description
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the DOS (S, count) per atom of the snapshots of a batch, in float32 at least."""
+        return at_least_float32(self.network(batch_environments(batch), batch["snapshot"], len(batch["index"])))
+
+    def _step(self, stage: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        prediction = self(batch)
+        reference, size = batch["dos"].to(prediction.dtype), len(batch["index"])
+        loss = dos_loss(prediction, reference, self.alpha, self.data.grid)
+        measures = self.train_measures if stage == "train" else self.validation_measures
+        measures.loss.update(loss.detach(), weight=size)
+        band, level = self._errors(prediction.detach(), reference, batch["electrons"])
+        measures.band_energy_mae.update(band)
+        measures.fermi_level_mae.update(level)
+        for name in ("loss", "band_energy_mae", "fermi_level_mae"):
+            self.log(f"{stage}/{name}", getattr(measures, name), on_step=False, on_epoch=True, batch_size=size)
+        return loss, prediction
+
+    def _errors(self, prediction: Tensor, reference: Tensor, electrons: Tensor) -> tuple[Tensor, Tensor]:
+        """Absolute errors (S,) of band energy and Fermi level; NaN where the prediction is not finite."""
+        grid = self.data.grid
+        finite = prediction.isfinite().all(dim=1)
+        lost = torch.where(finite, 0.0, torch.nan)
+        usable = torch.where(finite[:, None], prediction, reference).double()
+        wanted = reference.double()
+        band = band_energy(usable, electrons, grid, "top") - band_energy(wanted, electrons, grid, "top")
+        level = fermi_level(usable, electrons, grid, "top") - fermi_level(wanted, electrons, grid, "top")
+        return band.abs() + lost, level.abs() + lost
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch of `csgnn_dgl.training.dos_data.SnapshotDataset`."""
+        loss, _ = self._step("train", batch)
+        self.log(
+            "train/step_loss",
+            loss.detach(),
+            on_step=True,
+            on_epoch=False,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=len(batch["index"]),
+        )
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Log the throughput."""
+        self.count_samples("train", len(batch["index"]))
+
+    def on_validation_epoch_start(self) -> None:
+        """Make room for the predictions, and begin to measure the throughput of validation."""
+        self.validation_throughput = Throughput()
+        self._make_room(len(self.data.snapshots("val")))
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Add one batch to the validation loss and errors, and keep its prediction."""
+        _, prediction = self._step("validation", batch)
+        self.predicted.index_copy_(0, batch["index"], prediction.to(self.predicted.dtype))
+        rate = self.validation_throughput.add(len(batch["index"])) * self.trainer.world_size
+        self.log(
+            "validation/samples_per_second",
+            rate,
+            on_step=False,
+            on_epoch=True,
+            reduce_fx="max",
+            batch_size=len(batch["index"]),
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation snapshots, or draw some of them while training."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._score("val")
+            return
+        epoch = self.current_epoch + 1
+        if epoch & (epoch - 1) and epoch != self.trainer.max_epochs:
+            return
+        prediction = self._gathered()
+        snapshots = self.data.snapshots("val")
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and self.trainer.is_global_zero:
+                figure = dos_figure([prediction], snapshots, first_of_each(snapshots))
+                logger.experiment.add_figure("validation/dos", figure, epoch)
+
+    def on_test_start(self) -> None:
+        """Make room for the predictions."""
+        self._make_room(len(self.data.snapshots("test")))
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Keep the prediction of one batch."""
+        self.predicted.index_copy_(0, batch["index"], self(batch).to(self.predicted.dtype))
+
+    def on_test_epoch_end(self) -> None:
+        """Score the test snapshots."""
+        self._score("test")
+        self.log("test/band_energy_mae", self.scores[0].band_energy_mae, rank_zero_only=True)
+
+    def _make_room(self, count: int) -> None:
+        self.predicted = torch.zeros(count, self.data.grid.count, dtype=torch.float64, device=self.device)
+
+    def _gathered(self) -> Prediction:
+        """Return the predictions of all processes, each of which has filled other rows."""
+        dos = self.trainer.strategy.reduce(self.predicted, reduce_op="sum").cpu()
+        return Prediction(str(self.checkpoint_description()["model"]), dos, count_parameters(self.network))
+
+    def _score(self, split: Any) -> None:
+        snapshots = self.data.snapshots(split)
+        self.predictions = [self._gathered(), mean_prediction(self.data.all_snapshots("train"), snapshots)]
+        self.scores = [score_dos(prediction, snapshots) for prediction in self.predictions]

@@ -1,0 +1,109 @@
+"""Results of models of the DOS as tables, as JSON and as figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from csgnn_dgl.data import Snapshots
+from csgnn_dgl.files import atomic_write
+from csgnn_dgl.training.checkpoints import FORMAT, plain
+from csgnn_dgl.training.dos_evaluation import CHEMICAL_ACCURACY, DOSScore, Prediction
+from csgnn_dgl.training.dos_figures import dos_figure, first_of_each, parity_figure
+from csgnn_dgl.training.reports import markdown_table
+
+LEGEND = (
+    f"Band energy: mean absolute error. Within: structures by their mean error, and snapshots, up to "
+    f"{CHEMICAL_ACCURACY} eV/atom. Training mean: each structure's mean DOS over the training snapshots, the row to "
+    "beat. DOS (states/eV/atom), FDOS (states/atom) and Wasserstein distance: means of the snapshots' errors."
+)
+
+
+def dos_tables(scores: Sequence[DOSScore]) -> str:
+    """Return the scores as Markdown tables that also read well in a terminal.
+
+    The first is Table 2a with the measures that no paper prints, the second has the band energy by structure.
+    """
+    overall = [
+        (
+            item.name,
+            "–" if item.num_parameters is None else f"{item.num_parameters:,}",
+            f"{item.band_energy_mae:.4f}",
+            f"{item.structures_within} of {len(item.structures)}",
+            f"{item.snapshots_within} of {item.num_snapshots}",
+        )
+        for item in scores
+    ]
+    spectra = [
+        (
+            item.name,
+            f"{item.fermi_level_mae:.4f}",
+            f"{item.dos_rmse:.5f}",
+            f"{item.fdos_rmse:.5f}",
+            f"{item.wasserstein:.5f}",
+        )
+        for item in scores
+    ]
+    by_structure = [
+        (structure.structure, *(f"{item.structures[place].band_energy_mae:.4f}" for item in scores))
+        for place, structure in enumerate(scores[0].structures)
+    ]
+    names = [item.name for item in scores]
+    tables = (
+        markdown_table(
+            ("model", "parameters", "band energy (eV/atom)", "structures within", "snapshots within"), overall
+        ),
+        markdown_table(("band energy (eV/atom)", *names), by_structure),
+        markdown_table(("model", "Fermi level (eV)", "DOS RMSE", "FDOS RMSE", "Wasserstein (eV)"), spectra),
+    )
+    return "\n\n".join(tables)
+
+
+def write_dos_results(
+    folder: Path,
+    scores: Sequence[DOSScore],
+    predictions: Sequence[Prediction],
+    snapshots: Snapshots,
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write ``results.json``, ``results.md``, ``dos.png`` and ``parity.png`` into a folder.
+
+    Parameters
+    ----------
+    folder
+        Where to write; made if missing.
+    scores
+        What `csgnn_dgl.training.dos_evaluation.score_dos` returned for each prediction.
+    predictions
+        The predictions, of the same names.
+    snapshots
+        The snapshots.
+    facts
+        How the results came about (checkpoints, data source, seeds, ...): plain values, which are listed under the
+        tables and stored under ``"facts"``.
+
+    Returns
+    -------
+    Path
+        The JSON file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, figure in (
+        ("dos.png", dos_figure(predictions, snapshots, first_of_each(snapshots))),
+        ("parity.png", parity_figure(predictions, snapshots)),
+    ):
+        with atomic_write(folder / name) as file:
+            figure.savefig(file, dpi=110)
+    lines = ["# Test results", "", dos_tables(scores), "", LEGEND, ""]
+    lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in plain(facts).items()]
+    lines += ["", "![DOS of one snapshot of each structure](dos.png)", ""]
+    lines += ["![Band energies; grey: chemical accuracy](parity.png)", ""]
+    with atomic_write(folder / "results.md") as file:
+        file.write_text("\n".join(lines), encoding="utf-8")
+    document = {"format": FORMAT, "facts": plain(facts), "results": [item.as_dict() for item in scores]}
+    target = folder / "results.json"
+    with atomic_write(target) as file:
+        file.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    return target

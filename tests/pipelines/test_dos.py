@@ -1,0 +1,259 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from ase import Atoms
+from ase.io import write
+
+import configs
+from csgnn_dgl import predict_dos
+from csgnn_dgl.models import DOS_MODELS
+from pipelines import dos
+from pipelines.dos import choose_model, main
+from tests.toy_snapshots import AGNI_CONFIG, NETWORKS, STRUCTURES, toy_atoms, write_snapshots
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """A config that trains in a second, on three kinds of molecules."""
+    folder = tmp_path_factory.mktemp("dos")
+    content = {
+        "model": {
+            "network": {"class_path": "csgnn_dgl.models.AGNI", "init_args": AGNI_CONFIG},
+            "learning_rate": 1e-2,
+        },
+        "data": {"source": str(write_snapshots(folder / "data")), "batch_size": 5},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    }
+    file = folder / "tiny.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory):
+    """A finished run folder. Tests may read it."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert main(["fit", "--config", str(config), "--runs", str(folder), "--name", "one"]) == 0
+    return folder / "one"
+
+
+@pytest.fixture
+def failing(work, capsys):
+    """Run the program, and return the one line that it ended with after making nothing."""
+
+    def run(*arguments):
+        before = sorted(work.rglob("*"))
+        assert main(list(arguments)) == 2
+        assert sorted(work.rglob("*")) == before
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: ")
+        assert shown.err.count("\n") == 1
+        return shown.err
+
+    return run
+
+
+def test_test_gives_the_tables_with_the_training_means(trained, work, capsys):
+    run = shutil.copytree(trained, work / "runs" / "one")
+    assert main(["test", "--ckpt_path", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert "| agni          | " in shown
+    assert "| training mean | –          |" in shown
+    content = json.loads((run / "results.json").read_text())
+    assert [(row["name"], row["num_snapshots"]) for row in content["results"]] == [("agni", 9), ("training mean", 9)]
+    assert content["facts"]["network"] == torch.load(run / "checkpoints" / "best.ckpt")["csgnn"]["config"]
+    assert {path.name for path in run.glob("*.png")} == {"curve.png", "dos.png", "parity.png"}
+    # results that exist are not written over
+    assert main(["test", "--ckpt_path", str(run)]) == 0
+    assert (run / "test-2" / "results.json").is_file()
+
+
+def test_a_checkpoint_by_itself_brings_its_data(trained, work):
+    file = shutil.copy(trained / "checkpoints" / "best.ckpt", work / "model.ckpt")
+    assert main(["test", "--ckpt_path", str(file), "--output", "out"]) == 0
+    rows = json.loads((work / "out" / "results.json").read_text())["results"]
+    assert rows[0]["num_snapshots"] == 9
+
+
+def test_validate_prints_what_the_training_found(trained, work, capsys):
+    assert main(["validate", "--ckpt_path", str(trained)]) == 0
+    shown = capsys.readouterr().out
+    history = json.loads((trained / "history.json").read_text())
+    best = min(history, key=lambda entry: entry["validation/band_energy_mae"])
+    assert f"| {best['validation/band_energy_mae']:.4f} " in shown
+    assert f"validation loss: {best['validation/loss']:.6f}" in shown
+
+
+def test_table_compares_runs_of_different_models(trained, config, work, capsys):
+    options = ["--config", str(config), "--trainer.max_epochs", "1", "--test_at_end", "true"]
+    network = [f"--model.network.init_args.{key}={value}" for key, value in NETWORKS["csgnn"].items()]
+    assert main(["fit", *options, "--model", "csgnn", *network, "--name", "other"]) == 0
+    capsys.readouterr()
+    other = work / "runs" / "dos" / "other"
+    assert main(["table", str(trained), str(other / "checkpoints" / "best.ckpt"), "--device", "cpu"]) == 0
+    shown = capsys.readouterr().out
+    content = json.loads((work / "runs" / "table" / "results.json").read_text())
+    assert [row["name"] for row in content["results"]] == ["one", "other", "training mean"]
+    assert content["facts"]["other"]["model"] == "csgnn"
+    alone = json.loads((other / "results.json").read_text())["results"]
+    assert content["results"][1]["band_energy_mae"] == pytest.approx(alone[0]["band_energy_mae"], rel=1e-4)
+    assert content["results"][2]["band_energy_mae"] == alone[1]["band_energy_mae"]
+    assert "results in runs/table" in shown
+    assert main(["table", str(trained), "--output", "mine"]) == 0
+    assert (work / "mine" / "results.md").is_file()
+    assert main(["table", str(trained)]) == 0
+    assert (work / "runs" / "table-2" / "results.json").is_file()
+
+
+def test_a_structure_can_be_left_out(config, work, capsys):
+    for name in STRUCTURES[:2]:
+        options = ["--data.holdout", name, "--name", name, "--trainer.max_epochs", "1"]
+        assert main(["fit", "--config", str(config), *options]) == 0
+    assert main(["test", "--ckpt_path", "runs/dos/dimer"]) == 0
+    rows = json.loads((work / "runs" / "dos" / "dimer" / "results.json").read_text())["results"]
+    assert [item["structure"] for item in rows[0]["structures"]] == ["dimer"]
+    assert main(["table", "runs/dos/chain", "runs/dos/dimer", "--output", "out"]) == 0
+    rows = json.loads((work / "out" / "results.json").read_text())["results"]
+    assert [item["structure"] for item in rows[0]["structures"]] == ["chain", "dimer"]
+
+
+def test_predict_writes_what_the_library_predicts(trained, work, capsys):
+    write(work / "a.extxyz", [toy_atoms("dimer", 1.35), toy_atoms("chain", 1.42)], format="extxyz")
+    write(work / "b.xyz", Atoms("C2", [[0, 0, 0], [0, 0, 1.4]]))
+    arguments = ["predict", "a.extxyz", "b.xyz", "--ckpt_path", str(trained), "--device", "cpu"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    expected = predict_dos(str(trained), [toy_atoms("dimer", 1.35), toy_atoms("chain", 1.42)])
+    records = json.loads((work / "runs" / "predictions" / "predictions.json").read_text())
+    assert [record["name"] for record in records] == ["a-0", "a-1", "b"]
+    for record, result in zip(records, expected, strict=False):
+        assert record["band_energy"] == pytest.approx(result.band_energy, rel=1e-4)
+        assert f"| {record['fermi_level']:.4f} " in shown
+        arrays = np.load(work / "runs" / "predictions" / f"{record['name']}.npz")
+        assert np.allclose(arrays["atom_dos"], result.atom_dos, rtol=1e-4, atol=1e-5)
+    assert (work / "runs" / "predictions" / "b.png").is_file()
+    # nothing is written over
+    assert main([*arguments[:2], *arguments[3:]]) == 0
+    assert (work / "runs" / "predictions-2").is_dir()
+
+
+def test_a_prediction_with_too_few_states_says_so(trained, work, capsys):
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    for name in ("weight", "bias"):
+        checkpoint["state_dict"][f"network.output.norm.{name}"].fill_(0.01)
+    torch.save(checkpoint, work / "weak.ckpt")
+    write(work / "a.xyz", Atoms("C2", [[0, 0, 0], [0, 0, 1.4]]))
+    assert main(["predict", "a.xyz", "--ckpt_path", "weak.ckpt", "--output", "out"]) == 0
+    assert "a.xyz: snapshot 0: the predicted DOS holds " in capsys.readouterr().out
+
+
+def test_structures_that_cannot_be_used_are_named(failing, trained, work):
+    predict = ["predict", "--ckpt_path", str(trained)]
+    write(work / "mixed.extxyz", [Atoms("C2", [[0, 0, 0], [0, 0, 1.4]]), Atoms("CO", [[0, 0, 0], [0, 0, 1.1]])])
+    assert "mixed.extxyz: snapshot 1 contains O" in failing(*predict, "mixed.extxyz")
+    write(work / "close.xyz", Atoms("C2", [[0, 0, 0], [0, 0, 0.01]]))
+    assert "close.xyz: snapshot 0: atoms 0 and 1 are only 0.01 Å apart" in failing(*predict, "close.xyz")
+    (work / "broken.xyz").write_text("this is no structure\n")
+    assert "broken.xyz: snapshot 0 cannot be read" in failing(*predict, "broken.xyz")
+    assert "gone.cif: there is no such file" in failing(*predict, "gone.cif")
+    (work / "flat.extxyz").write_text("1\npbc='T T T'\nC 0.0 0.0 nan\n")
+    assert "flat.extxyz: snapshot 0" in failing(*predict, "flat.extxyz")
+    write(work / "good.xyz", Atoms("C", [[0, 0, 0]]))
+    assert "no such checkpoint" in failing("predict", "good.xyz", "--ckpt_path", "gone.ckpt")
+    assert "--device nonsense cannot be used" in failing(*predict, "good.xyz", "--device", "nonsense")
+    (work / "out").mkdir()
+    (work / "out" / "predictions.json").touch()
+    assert "out has results already" in failing(*predict, "good.xyz", "--output", "out")
+
+
+def test_wrong_options_are_refused(failing, trained, config, work):
+    assert "--model is 'gnn'; give one of csgnn, agni, schnet" in failing("fit", "--model", "gnn")
+    assert "--model is ''" in failing("fit", "--model")
+    assert "gone.ckpt" in failing("table", "gone.ckpt")
+    assert "data.fraction is 2.0" in failing("fit", "--config", str(config), "--data.fraction", "2")
+    assert "name one of the structures" in failing("fit", "--config", str(config), "--data.holdout", "x")
+    assert "310" in failing("fit", "--config", str(config), "--model.network.init_args.num_bins", "10")
+    assert "nowhere" in failing("fit", "--config", str(config), "--data.source", "nowhere")
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    del checkpoint["csgnn"]["model"]
+    torch.save(checkpoint, work / "other.ckpt")
+    assert "holds no model of this program" in failing("test", "--ckpt_path", "other.ckpt")
+    assert "holds no model of the DOS" in failing("table", "other.ckpt")
+
+
+def test_resuming_takes_one_flag(trained, config, work):
+    options = ["--config", str(config), "--name", "part", "--trainer.max_epochs", "1"]
+    assert main(["fit", *options]) == 0
+    assert main(["--resume", "--trainer.max_epochs", "2"]) == 0
+    states = [
+        torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+        for run in (trained, work / "runs" / "dos" / "part")
+    ]
+    assert states[1]["epoch"] == 1
+    assert all(torch.equal(value, states[1]["state_dict"][name]) for name, value in states[0]["state_dict"].items())
+
+
+def test_a_model_is_chosen_by_its_name():
+    assert choose_model(["fit", "--model", "agni", "--name", "x"]) == [
+        "fit",
+        "--config",
+        "dos/agni.yaml",
+        "--name",
+        "x",
+    ]
+    assert choose_model(["fit", "--model=schnet"]) == ["fit", "--config", "dos/schnet.yaml"]
+    chosen = ["--model.network", "csgnn_dgl.models.CSGNNDOS"]
+    assert choose_model(["fit", "-c", "a.yaml", "--model", "csgnn"]) == ["fit", "-c", "a.yaml", *chosen]
+    assert choose_model(["--model", "csgnn", "--x", "1"]) == [*chosen, "--x", "1"]
+    assert choose_model(["fit", "--model.alpha", "1"]) == ["fit", "--model.alpha", "1"]
+    assert set(dos.NETWORKS) == set(DOS_MODELS)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (configs.FOLDER / "dos").glob("*.yaml")))
+def test_every_config_parses(capsys, name):
+    with pytest.raises(SystemExit) as end:
+        main(["fit", "--config", f"dos/{name}", "--print_config"])
+    assert not end.value.code
+    content = yaml.safe_load(capsys.readouterr().out)
+    network = content["model"]["network"]
+    kind = "agni" if name == "quick" else name.split("_")[0]
+    assert network["class_path"] == f"csgnn_dgl.models.{DOS_MODELS[kind].__name__}"
+
+
+@pytest.mark.parametrize(("name", "channels"), [("csgnn", 32), ("csgnn_c1", 1)])
+def test_published_configs_are_those_of_the_paper(capsys, name, channels):
+    with pytest.raises(SystemExit):
+        main(["fit", "--config", f"dos/{name}", "--print_config"])
+    content = yaml.safe_load(capsys.readouterr().out)
+    network = content["model"]["network"]["init_args"]
+    assert (network["level"], network["num_spheres"], network["channels"], network["cutoff"]) == (3, 1, channels, 7.0)
+    model = content["model"]
+    assert (model["learning_rate"], model["weight_decay"], model["schedule"]) == (5e-4, 1e-7, "plateau")
+    assert (model["patience"], model["factor"], model["threshold"], model["minimum_rate"]) == (99, 0.1, 5e-3, 1e-5)
+    assert model["alpha"] == 0.1
+    assert (content["data"]["batch_size"], content["data"]["grid"]["count"]) == (32, 310)
+    assert content["trainer"]["max_epochs"] == 1500
+
+
+def test_the_program_says_nothing_but_its_own_lines(trained, config, work):
+    command = [sys.executable, "-m", "pipelines.dos", "fit", "--config", str(config), "--trainer.max_epochs", "1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("epoch 1/1: loss ")
+    assert lines[1:] == [
+        "run folder: runs/dos/tiny",
+        "test it with: python -m pipelines.dos test --ckpt_path runs/dos/tiny/checkpoints/best.ckpt",
+    ]

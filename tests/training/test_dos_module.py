@@ -1,0 +1,222 @@
+import json
+
+import lightning.pytorch as L
+import numpy as np
+import pytest
+import torch
+from ase.io import read, write
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+
+from csgnn_dgl.data import load_snapshots
+from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.models import DOS_MODELS, StructureMean
+from csgnn_dgl.training import DOSData, DOSModule, RunFolder
+from csgnn_dgl.training.dos_data import SnapshotDataset, batch_environments
+from csgnn_dgl.training.dos_module import dos_loss, start_at_mean
+from tests.tolerances import TOLERANCE
+from tests.toy_snapshots import NETWORKS, write_snapshots
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return str(write_snapshots(tmp_path_factory.mktemp("snapshots") / "data"))
+
+
+@pytest.fixture
+def build(source, tmp_path):
+    """Build data, module and trainer of a tiny training; the same seed gives the same start."""
+
+    def make(kind="agni", name="run", max_epochs=3, callbacks=(), resume=None, data=None, trainer=None, **module):
+        L.seed_everything(5, verbose=False)
+        snapshots = DOSData(**{"source": source, "batch_size": 4, "seed": 5, **(data or {})})
+        network = DOS_MODELS[kind](**NETWORKS[kind])
+        model = DOSModule(network, **{"seed": 5, "learning_rate": 1e-2, **module})
+        folder = RunFolder(tmp_path / "runs", name, "", resume, monitor="validation/band_energy_mae", mode="min")
+        runner = L.Trainer(
+            max_epochs=max_epochs,
+            callbacks=[*callbacks, folder],
+            logger=False,
+            accelerator="cpu",
+            num_sanity_val_steps=0,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            use_distributed_sampler=False,
+            log_every_n_steps=1,
+            **(trainer or {}),
+        )
+        return runner, model, snapshots, folder
+
+    return make
+
+
+class Stop(L.Callback):
+    """Kill the training in the given epoch, at the given batch."""
+
+    def __init__(self, epoch, batch):
+        self.epoch, self.batch = epoch, batch
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
+            raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
+def test_the_loss_is_that_of_eq_5(alpha, dtype):
+    rng = np.random.default_rng(0)
+    grid = EnergyGrid(-2.0, 0.25, 12)
+    prediction, reference = rng.random((2, 5, 12))
+    spectrum = ((prediction - reference) ** 2).mean()
+    filled = np.stack([0.25 * (prediction - reference)[:, : k + 1].sum(axis=1) for k in range(12)], axis=1)
+    expected = alpha * spectrum + (1 - alpha) * (filled**2).mean()
+    tensors = [torch.from_numpy(values).to(dtype) for values in (prediction, reference)]
+    assert float(dos_loss(*tensors, alpha, grid)) == pytest.approx(expected, rel=TOLERANCE[dtype]["rtol"])
+
+
+def band_energy(dos, electrons):
+    """Eq. 4 in NumPy, for a DOS that is constant in each bin: whole bins up to the Fermi level, and a part of one."""
+    filled = np.cumsum(dos) * 0.1
+    last = int(np.searchsorted(filled, electrons - 1e-9))
+    part = (electrons - (filled[last - 1] if last else 0.0)) / dos[last]
+    level = -30 + 0.1 * last + part
+    whole = (dos[:last] * 0.1 * PAPER_GRID.centres[:last]).sum()
+    return whole + dos[last] * part * (-30 + 0.1 * last + part / 2), level
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_what_is_logged_is_computed_over_all_snapshots(build, source, kind):
+    trainer, model, data, folder = build(kind, max_epochs=2)
+    trainer.fit(model, datamodule=data)
+    snapshots = load_snapshots(source, "val")
+    batch = SnapshotDataset(snapshots).__getitems__(range(len(snapshots)))
+    with torch.no_grad():
+        found = model.network.eval()(batch_environments(batch), batch["snapshot"], 6).double()
+    entry = folder.history[-1]
+    reference = torch.from_numpy(snapshots.dos / snapshots.num_atoms[:, None])
+    assert entry["validation/loss"] == pytest.approx(float(dos_loss(found, reference, 0.1, PAPER_GRID)), rel=1e-4)
+    pairs = [(band_energy(p.numpy(), 4.0), band_energy(r.numpy(), 4.0)) for p, r in zip(found, reference, strict=True)]
+    errors = np.abs([np.subtract(*pair) for pair in pairs]).mean(axis=0)
+    assert entry["validation/band_energy_mae"] == pytest.approx(errors[0], rel=1e-4)
+    assert entry["validation/fermi_level_mae"] == pytest.approx(errors[1], rel=1e-4)
+    assert entry["train/samples_per_second"] > 0
+    best = torch.load(folder.best_checkpoint, weights_only=True)
+    maes = [item["validation/band_energy_mae"] for item in folder.history]
+    assert best["epoch"] == int(np.argmin(maes))
+    log = EventAccumulator(str(folder.path / "tensorboard"))
+    log.Reload()
+    assert [event.step for event in log.Images("validation/dos")] == [1, 2]
+
+
+def test_a_checkpoint_says_what_is_needed_to_use_it(build, source):
+    trainer, model, data, folder = build("agni", max_epochs=1, data={"holdout": "dimer"})
+    trainer.fit(model, datamodule=data)
+    description = torch.load(folder.last, weights_only=True)["csgnn"]
+    assert description["model"] == "agni"
+    assert description["config"] == model.network.config
+    assert description["data"] == {
+        "holdout": "dimer",
+        "source": source,
+        "grid": {"start": -30.0, "width": 0.1, "count": 310},
+        "offset": 0.0,
+        "valences": None,
+    }
+    assert description["training"]["alpha"] == 0.1
+    assert description["training"]["seed"] == 5
+
+
+@pytest.mark.parametrize(("kind", "workers"), [("agni", 2), ("csgnn", 0)])
+def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, kind, workers):
+    options = {"schedule": "one_cycle", "data": {"train_rotation": "SO3", "num_workers": workers}}
+    trainer, straight, data, folder = build(kind, "straight", **options)
+    trainer.fit(straight, datamodule=data)
+    trainer, killed, data, broken = build(kind, "killed", callbacks=[Stop(1, 1)], **options)
+    with pytest.raises(RuntimeError, match="killed"):
+        trainer.fit(killed, datamodule=data)
+    options["data"]["num_workers"] = 0
+    trainer, resumed, data, again = build(kind, "again", resume=broken.path, **options)
+    torch.nn.init.zeros_(next(resumed.parameters()))  # what it starts from must not matter
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(broken.last), weights_only=True)
+    states = straight.state_dict(), resumed.state_dict()
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[0].items():
+        assert torch.equal(value, states[1][name]), name
+    histories = [json.loads((run.path / "history.json").read_text()) for run in (folder, again)]
+    for key in ("train/loss", "validation/loss", "validation/band_energy_mae", "learning_rate"):
+        assert [entry[key] for entry in histories[0]] == [entry[key] for entry in histories[1]], key
+
+
+def test_testing_scores_the_model_and_the_training_means(build, source):
+    trainer, model, data, _ = build(max_epochs=1)
+    trainer.fit(model, datamodule=data)
+    trainer.test(model, datamodule=data, verbose=False)
+    train, test = load_snapshots(source, "train"), load_snapshots(source, "test")
+    assert [score.name for score in model.scores] == ["agni", "training mean"]
+    assert model.scores[0].num_parameters == sum(p.numel() for p in model.network.parameters())
+    means = StructureMean().fit(train).predict(test)
+    errors = [
+        abs(band_energy(mean, 4.0)[0] - band_energy(item.dos / item.num_atoms, 4.0)[0])
+        for mean, item in zip(means, test, strict=True)
+    ]
+    assert model.scores[1].band_energy_mae == pytest.approx(np.mean(errors), rel=1e-6)
+    batch = data.dataset("test").__getitems__(range(len(test)))
+    with torch.no_grad():
+        expected = model.network.eval()(batch_environments(batch), batch["snapshot"], len(test))
+    torch.testing.assert_close(model.predictions[0].dos, expected.double(), **TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_fresh_output_can_start_at_the_mean(kind, source):
+    torch.manual_seed(1)
+    data = SnapshotDataset(load_snapshots(source, "train"))
+    network = DOS_MODELS[kind](**NETWORKS[kind])
+    batch = data.__getitems__(range(len(data)))
+    arguments = batch_environments(batch), batch["snapshot"], len(data)
+    with torch.no_grad():
+        before = dos_loss(network(*arguments), data.dos, 0.1, PAPER_GRID)
+        start_at_mean(network.output, data.dos)
+        after = dos_loss(network(*arguments), data.dos, 0.1, PAPER_GRID)
+    assert torch.equal(network.output.norm.bias, data.dos.mean(dim=0))
+    assert float(network.output.smoothing.weight.detach().sum()) == pytest.approx(3)
+    assert after < before / 5
+
+
+def test_starting_at_the_mean_is_an_option(build):
+    trainer, model, data, _ = build(max_epochs=0, start_at_mean=False)
+    trainer.fit(model, datamodule=data)
+    assert not model.network.output.norm.bias.any()
+
+
+def test_the_number_of_bins_must_be_that_of_the_data(build):
+    trainer, model, data, _ = build()
+    model.network = DOS_MODELS["agni"](**NETWORKS["agni"], num_bins=100)
+    with pytest.raises(InputError, match="the model predicts 100 energy bins and data.grid has 310"):
+        trainer.fit(model, datamodule=data)
+
+
+def test_a_foreign_element_is_named_with_its_file(build, source, tmp_path):
+    folder = write_snapshots(tmp_path / "foreign")
+    frames = read(folder / "train.extxyz", ":")
+    frames[3].symbols[1] = "Si"
+    write(folder / "train.extxyz", frames, format="extxyz")
+    trainer, model, data, _ = build(data={"source": str(folder)})
+    with pytest.raises(InputError, match=r"train.extxyz: snapshot 3 contains Si, but the model knows C only"):
+        trainer.fit(model, datamodule=data)
+    assert not (tmp_path / "runs" / "run" / "checkpoints").exists()
+
+
+def test_a_prediction_that_is_no_number_has_no_error(build):
+    trainer, model, data, folder = build(max_epochs=1, learning_rate=float("inf"), weight_decay=0.0)
+    trainer.fit(model, datamodule=data)
+    assert np.isnan(folder.history[-1]["validation/band_energy_mae"])
+
+
+def test_alpha_is_a_share():
+    with pytest.raises(ValueError, match="alpha is 1.5"):
+        DOSModule(DOS_MODELS["agni"](**NETWORKS["agni"]), alpha=1.5)
+
+
+def test_training_in_float64_works(build):
+    trainer, model, data, folder = build(max_epochs=1, trainer={"precision": "64-true"})
+    trainer.fit(model, datamodule=data)
+    assert next(model.network.parameters()).dtype == torch.float64
+    assert np.isfinite(folder.history[-1]["validation/loss"])
