@@ -29,9 +29,8 @@ def toy_atoms(structure: str, bond: float) -> Atoms:
         atoms = Atoms("C4", [[0, 0, 0], [bond, 0, 0], [bond, bond, 0], [0, bond, 0]])
     energies = PAPER_GRID.centres
     number = STRUCTURES.index(structure)
-    bands = sum(
-        np.exp(-((energies - centre - 3 * (bond - 1.4)) ** 2) / 2) for centre in (-18.0 + number, -8.0 - number)
-    )
+    centres = np.array([[-18.0 + number], [-8.0 - number]]) + 3 * (bond - 1.4)
+    bands = np.exp(-((energies - centres) ** 2) / 2).sum(axis=0)
     dos = bands * len(atoms) * 4.4 / (bands.sum() * PAPER_GRID.width)
     atoms.info.update(structure=structure, temperature=300, num_electrons=4 * len(atoms), dos=dos)
     return atoms

@@ -107,7 +107,8 @@ class DOSModel(nn.Module, ABC):
         """Make an untrained model predict the mean DOS of the training snapshots, with deviations of their size.
 
         Without this, training spends its first thousands of steps on finding the scale. The last norm gets the mean
-        over the snapshots as its bias, and their standard deviation, 0.001 at least, as its weight.
+        over the snapshots as its bias, and their standard deviation, 0.001 at least, as its weight; the smoothing after
+        it is scaled so that it keeps the integral.
 
         Parameters
         ----------
@@ -123,6 +124,8 @@ class DOSModel(nn.Module, ABC):
             raise ValueError(f"DOS of shape (S, {self.num_bins}) with S > 0 expected, got {tuple(dos.shape)}")
         self.output.norm.bias.copy_(dos.mean(dim=0))
         self.output.norm.weight.copy_(dos.std(dim=0, correction=0).clamp(min=1e-3))
+        kernels = self.output.smoothing.weight
+        kernels.mul_(len(kernels) / kernels.sum())
 
 
 class DOSOutput(nn.Module):

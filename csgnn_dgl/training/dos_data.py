@@ -265,7 +265,7 @@ class DOSData(EpochData):
         for split in needed:
             self._check_shares(len(self.snapshots(split)), f"{SPLITS[split]} snapshot")
         if self.trainer is not None:
-            self._fit_to(self.trainer.lightning_module.network, needed)  # type: ignore[union-attr, arg-type]
+            self._fit_to(self.trainer.lightning_module.network, needed)  # type: ignore[arg-type]
         for split in needed:
             self.dataset(split)
 

@@ -12,14 +12,12 @@ from torchmetrics import MeanMetric
 
 from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level
 from csgnn_dgl.models import DOS_MODELS, DOSModel
-from csgnn_dgl.models.dos import DOSOutput
 from csgnn_dgl.training.checkpoints import plain
 from csgnn_dgl.training.dos_data import DOSData, batch_environments
 from csgnn_dgl.training.dos_evaluation import DOSScore, Prediction, count_parameters, mean_prediction, score_dos
 from csgnn_dgl.training.dos_figures import dos_figure, first_of_each
 from csgnn_dgl.training.module import Schedule, Throughput, TrainingModule, at_least_float32
 
-SMALLEST_SCALE = 1e-3
 """Added to the scales that an output starts with, in states per eV and atom, so that no bin is fixed."""
 
 
@@ -38,27 +36,6 @@ def dos_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGr
     spectrum = (prediction - reference).square().mean()
     filled = fdos(prediction - reference, grid).square().mean()  # FDOS is linear in the DOS
     return alpha * spectrum + (1 - alpha) * filled
-
-
-@torch.no_grad()
-def start_at_mean(output: DOSOutput, dos: Tensor) -> None:
-    """Make a fresh output predict about the mean of some DOS, and vary about as much as they do.
-
-    The last batch norm begins with their mean and standard deviation as shift and scale, instead of 0 and 1, and the
-    smoothing keeps the integral. A training then needs far fewer steps: it begins with what all structures have in
-    common.
-
-    Parameters
-    ----------
-    output
-        The output; changed in place.
-    dos
-        (S, count) states per eV and atom.
-    """
-    output.norm.bias.copy_(dos.mean(dim=0))
-    output.norm.weight.copy_(dos.std(dim=0, correction=0) + SMALLEST_SCALE)
-    kernels = output.smoothing.weight
-    kernels.mul_(len(kernels) / kernels.sum())
 
 
 class DOSMeasures(nn.Module):
@@ -126,9 +103,8 @@ class DOSModule(TrainingModule):
 
     def setup(self, stage: str) -> None:
         """Let a training begin at the mean of its data; what a resumed one begins with is loaded after this."""
-        output = getattr(self.network, "output", None)
-        if stage == "fit" and self.start_at_mean and isinstance(output, DOSOutput):
-            start_at_mean(output, self.data.dataset("train").dos)
+        if stage == "fit" and self.start_at_mean and isinstance(self.network, DOSModel):
+            self.network.start_from(self.data.dataset("train").dos)
 
     def checkpoint_description(self) -> dict[str, Any]:
         """Return the network's config and kind, how data are read, how it is trained, and the format number."""

@@ -180,7 +180,7 @@ def test_autocast_stores_two_bytes_and_stays_close_to_float32(training: bool) ->
         # In training the bias before a norm has no gradient but rounding.
         named = [(name, p.grad) for name, p in block.named_parameters() if "norms" in name or ".weight" in name]
         assert all(gradient is not None and gradient.dtype == torch.float32 for _, gradient in named)
-        return [result.detach().float(), x.grad, *(gradient for _, gradient in named)]  # type: ignore[list-item]
+        return [result.detach().float(), x.grad, *(gradient for _, gradient in named)]
 
     # A maximum or a ReLU may fall otherwise after rounding; torch's own bfloat16 shows by how much that counts.
     for got, of_torch, exact in zip(
