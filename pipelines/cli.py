@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,7 +41,7 @@ class Parser(LightningArgumentParser):
         raise InputError(one_sentence(message)) from ex
 
 
-class RunCLI(LightningCLI):
+class RunCLI(LightningCLI, ABC):
     """Lightning's command line with this package's run folder, checkpoints and exit codes.
 
     Parameters
@@ -256,9 +257,9 @@ class RunCLI(LightningCLI):
         if self.trainer.is_global_zero:
             self.report(checkpoint, folder)
 
+    @abstractmethod
     def report(self, checkpoint: Path, folder: Path) -> None:
         """Print the results of a test and write them to a folder; on the first process only."""
-        raise NotImplementedError
 
     def _checkpoint(self) -> dict[str, Any]:
         return {"ckpt_path": self.options.ckpt_path, "verbose": False, "weights_only": True}

@@ -76,6 +76,7 @@ def parity_figure(predictions: Sequence[Prediction], snapshots: Snapshots) -> Fi
             axes.plot(wanted[own], energies[own], ".", markersize=4, label=prediction.name)
         axes.set_title(structure, fontsize=10)
         axes.tick_params(labelsize=7)
+        axes.locator_params(axis="x", nbins=4)
     figure.supxlabel("reference band energy (eV/atom)")
     figure.supylabel("predicted band energy (eV/atom)")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(predictions))
