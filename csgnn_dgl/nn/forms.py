@@ -31,9 +31,7 @@ def takes_compiled(form: Form, features: Tensor, weight: Tensor | None = None) -
     if form not in ("auto", "compiled"):
         return False
     if kernels.fit(features, weight):
-        # Where the processor multiplies in bfloat16, torch does so at twice the rate of float32, the kernels do not.
-        rounded = kernels.storage(features.dtype) == torch.bfloat16
-        return form == "compiled" or not (rounded and kernels.multiplies_bfloat16())
+        return True
     if form == "compiled":
         raise ValueError(
             "form='compiled' needs g++, CSGNN_KERNELS not off, and features and weights on the CPU that are both "

@@ -190,16 +190,6 @@ def test_autocast_stores_two_bytes_and_stays_close_to_float32(training: bool) ->
 
 
 @needs_compiler
-def test_bfloat16_is_left_to_torch_where_the_processor_multiplies_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    features = torch.zeros(2, 12, 1, 2)
-    with torch.autocast("cpu", torch.bfloat16):
-        for native in (True, False):
-            monkeypatch.setattr(kernels, "multiplies_bfloat16", lambda native=native: native)
-            assert takes_compiled("auto", features) is not native
-            assert takes_compiled("compiled", features)
-
-
-@needs_compiler
 def test_nothing_that_is_not_a_number_is_lost() -> None:
     level, features = ConcentricLevel(1, 2), torch.randn(2, 42, 2, 4)
     features[1, 7, 1, 2] = torch.nan

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -37,16 +36,6 @@ def _library() -> ctypes.CDLL | None:
 def available() -> bool:
     """Whether the compiled kernels can be used in this process; compiles them if they are not yet."""
     return os.environ.get("CSGNN_KERNELS", "on") != "off" and _library() is not None
-
-
-@cache
-def multiplies_bfloat16() -> bool:
-    """Whether the processor has instructions for products in bfloat16, which torch then uses."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return False
-    return not flags.isdisjoint({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def storage(dtype: torch.dtype) -> torch.dtype:

@@ -15,6 +15,9 @@
 #include <type_traits>
 #include <vector>
 
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+#endif
 #include <omp.h>
 
 namespace {
@@ -80,11 +83,15 @@ inline void store(T* to, Vector<T> value) {
 }
 
 inline void store(BFloat16* to, Vector<float> value) {
+#ifdef __AVX512BF16__
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)value));
+#else
   const auto whole = (Simd<BFloat16>::Whole)value;
   const Simd<BFloat16>::Whole not_a_number = (Simd<BFloat16>::Whole)(value != value);
   const Simd<BFloat16>::Whole rounded = (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
   const Simd<BFloat16>::Whole bits = (not_a_number & 0x7fc0) | (~not_a_number & rounded);
   *reinterpret_cast<Simd<BFloat16>::Unaligned*>(to) = __builtin_convertvector(bits, Simd<BFloat16>::Half);
+#endif
 }
 
 template <int N>
