@@ -11,7 +11,7 @@ import torch
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool, kernels
 from csgnn_dgl.nn.compiled import CompiledLayer, run
-from csgnn_dgl.nn.forms import Form, takes_compiled
+from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.kernels import build
 from tests.tolerances import TOLERANCE
 
@@ -163,12 +163,9 @@ def test_the_same_threads_give_the_same_bits(threads: int) -> None:
 @needs_compiler
 @pytest.mark.parametrize("training", [True, False])
 def test_autocast_stores_two_bytes_and_stays_close_to_float32(training: bool) -> None:
-    level, features = ConcentricLevel(2, 3), torch.randn(3, 162, 5, 9)
-    block = ConcentricBlock(9, [16, 16], [19, 24]).train(training)
-    pool, step = SpherePool("max"), PoolingLevel(2, 3)
-    seed = torch.randn(3, 42, 5, 24)
+    level, pool, step = ConcentricLevel(2, 3), SpherePool("max"), PoolingLevel(2, 3)
 
-    def run_once(enabled: bool, form: Form) -> list[torch.Tensor]:
+    def run_once(block: ConcentricBlock, features: torch.Tensor, enabled: bool, form: Form) -> list[torch.Tensor]:
         for layer in [*block.intra, *block.radial, pool]:
             layer.form = form
         block.zero_grad()
@@ -176,17 +173,23 @@ def test_autocast_stores_two_bytes_and_stays_close_to_float32(training: bool) ->
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
             result = pool(step, block(level, x))
         assert result.dtype == (torch.bfloat16 if enabled else torch.float32)
-        result.float().backward(seed)
+        result.float().backward(torch.ones_like(result, dtype=torch.float32))
         # In training the bias before a norm has no gradient but rounding.
         named = [(name, p.grad) for name, p in block.named_parameters() if "norms" in name or ".weight" in name]
         assert all(gradient is not None and gradient.dtype == torch.float32 for _, gradient in named)
         return [result.detach().float(), x.grad, *(gradient for _, gradient in named)]
 
     # A maximum or a ReLU may fall otherwise after rounding; torch's own bfloat16 shows by how much that counts.
-    for got, of_torch, exact in zip(
-        run_once(True, "compiled"), run_once(True, "fast"), run_once(False, "fast"), strict=True
-    ):
-        assert 1e-5 < float((got - exact).norm()) < 1.2 * float((of_torch - exact).norm())
+    errors = []
+    for _ in range(8):
+        block, features = ConcentricBlock(9, [16, 16], [19, 24]).train(training), torch.randn(3, 162, 5, 9)
+        exact = run_once(block, features, False, "fast")
+        both = [run_once(block, features, True, "compiled"), run_once(block, features, True, "fast")]
+        errors.append(
+            [[float((got - want).square().sum()) for got, want in zip(one, exact, strict=True)] for one in both]
+        )
+    ours, of_torch = torch.tensor(errors).sum(dim=0).sqrt()
+    assert (ours > 1e-5).all() and (ours < 1.25 * of_torch).all()
 
 
 @needs_compiler

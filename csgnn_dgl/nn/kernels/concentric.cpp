@@ -6,8 +6,9 @@
 // order, so the same number of threads gives the same bits again. No sum is accumulated by atomics.
 //
 // Features are stored as S and computed with as T: (float, float), (double, double), and (bfloat16, float), where
-// products and sums have all digits of float and what goes through memory has half its bytes. Weights, moments and their
-// gradients are of type T. Vector width and registers follow the processor that this is compiled on.
+// products and sums have all digits of float and what goes through memory has half its bytes; processors that multiply
+// in bfloat16 do so for results and for gradients of features (`Twin`). Weights, moments and their gradients are of
+// type T. Vector width and registers follow the processor that this is compiled on.
 
 #include <algorithm>
 #include <cstdint>
@@ -33,7 +34,7 @@ constexpr int kTileVectors = 2;
 constexpr int64_t kBlockBytes = 64 << 10;  // of each operand of a block: a few of them fit into half a megabyte
 constexpr int64_t kLeastRows = 96;           // a block's weights are read once for at least so many rows
 constexpr int64_t kPairBytes = 32 << 10;     // of each operand, where four spheres of a block are at work
-constexpr int64_t kPairDepth = 32;           // products of less depth gain nothing from pairs
+constexpr int64_t kPairDepth = 32;           // products of less depth gain nothing from pairs of spheres
 constexpr int kMaxTaps = 64;
 
 template <typename T>
@@ -148,7 +149,7 @@ void convert(const S* from, T* to, int64_t count) {
 
 // Memory that a thread keeps from call to call, because fresh pages cost as much as arithmetic. It is aligned, has room
 // to read a whole panel beyond its end, and its content is whatever was left there.
-enum Slot { kPanels, kPartial, kWeights, kSums, kStart, kRead, kWritten, kSlots };
+enum Slot { kPanels, kPartial, kWeights, kSums, kStart, kRead, kWritten, kTwins, kSlots };
 
 template <typename T>
 T* workspace(Slot slot, int64_t size) {
@@ -170,34 +171,82 @@ T* workspace(Slot slot, int64_t size) {
 
 // ---------------------------------------------------------------------------------------------- matrix products
 
-// A matrix (depth, columns) cut into panels of columns, each stored row after row and padded with zeros.
+// Two bfloat16 numbers, which some processors multiply by two others and add in one instruction.
+struct Twin {
+  BFloat16 first, second;
+};
+#ifdef __AVX512BF16__
+template <typename S>
+constexpr bool kHasTwins = std::is_same_v<S, BFloat16>;
+// Twins travel as floats of the same bits, and in assembly, because gcc spills vectors of its own type for them.
+inline Vector<float> load(const Twin* from) {
+  return *reinterpret_cast<const Simd<float>::Unaligned*>(from);
+}
+inline Vector<float> factor_of(Twin twin) {
+  return (Vector<float>)_mm512_set1_ps(__builtin_bit_cast(float, twin));
+}
+inline Vector<float> add_multiple(Vector<float> sum, Vector<float> factor, Vector<float> row) {
+  asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(row));
+  return sum;
+}
+#else
+template <typename S>
+constexpr bool kHasTwins = false;
+#endif
 template <typename T>
+inline T factor_of(T number) {
+  return number;
+}
+template <typename T>
+inline Vector<T> add_multiple(Vector<T> sum, T factor, Vector<T> row) {
+  return sum + factor * row;
+}
+
+// What the operands of a product are made of for features of type S: `kInOperand` numbers in the direction of its sum.
+template <typename S, typename T>
+using Operand = std::conditional_t<kHasTwins<S>, Twin, T>;
+template <typename S>
+constexpr int kInOperand = kHasTwins<S> ? 2 : 1;
+
+// A matrix (depth, columns) cut into panels of columns, each stored row after row (twins: two rows in one) and padded
+// with zeros.
+template <typename S, typename T>
 class Panels {
  public:
   // Element (k, n) is source[k * row_stride + n * column_stride].
   Panels(const T* source, int64_t taps, int64_t tap_stride, int64_t depth, int64_t columns, int64_t row_stride,
          int64_t column_stride)
-      : depth_(depth), count_((columns + kPanel<T> - 1) / kPanel<T>), data_(workspace<T>(kPanels, taps * count_ * depth * kPanel<T>)) {
+      : depth_(depth),
+        steps_((depth + kInOperand<S> - 1) / kInOperand<S>),
+        count_((columns + kPanel<T> - 1) / kPanel<T>),
+        data_(workspace<Operand<S, T>>(kPanels, taps * count_ * steps_ * kPanel<T>)) {
 #pragma omp parallel for schedule(static) collapse(2)
     for (int64_t tap = 0; tap < taps; ++tap)
       for (int64_t panel = 0; panel < count_; ++panel) {
-        T* to = data_ + (tap * count_ + panel) * depth * kPanel<T>;
+        Operand<S, T>* to = data_ + (tap * count_ + panel) * steps_ * kPanel<T>;
         const int64_t wide = std::min<int64_t>(kPanel<T>, columns - panel * kPanel<T>);
         const T* from = source + tap * tap_stride + panel * kPanel<T> * column_stride;
-        for (int64_t k = 0; k < depth; ++k)
+        const auto element = [&](int64_t k, int64_t n) {
+          return k < depth && n < wide ? from[k * row_stride + n * column_stride] : T(0);
+        };
+        for (int64_t step = 0; step < steps_; ++step)
           for (int64_t n = 0; n < kPanel<T>; ++n)
-            to[k * kPanel<T> + n] = n < wide ? from[k * row_stride + n * column_stride] : T(0);
+            if constexpr (kHasTwins<S>)
+              to[step * kPanel<T> + n] = {BFloat16(element(2 * step, n)), BFloat16(element(2 * step + 1, n))};
+            else
+              to[step * kPanel<T> + n] = element(step, n);
       }
   }
-  const T* panel(int64_t tap, int64_t index) const {
-    return data_ + (tap * count_ + index) * depth_ * kPanel<T>;
+  const Operand<S, T>* panel(int64_t tap, int64_t index) const {
+    return data_ + (tap * count_ + index) * steps_ * kPanel<T>;
   }
   int64_t depth() const { return depth_; }
+  int64_t steps() const { return steps_; }
   int64_t count() const { return count_; }
 
  private:
-  int64_t depth_, count_;
-  T* data_;
+  int64_t depth_, steps_, count_;
+  Operand<S, T>* data_;
 };
 
 template <typename T, int Rows, int Vectors>
@@ -222,32 +271,32 @@ inline void store_tile(const Vector<T> (&sums)[Rows][Vectors], T* to, int64_t st
 template <typename T, int Rows, int Vectors>
 using Tile = Vector<T>[Rows][Vectors];
 
-// sums += left (Rows, depth) times one panel.
-template <typename T, int Rows, int Vectors>
-inline void add_product(Tile<T, Rows, Vectors>& sums, const T* left, int64_t depth, const T* panel) {
-  for (int64_t k = 0; k < depth; ++k, ++left, panel += kPanel<T>) {
+// sums += left (Rows, steps) times one panel; O is an operand.
+template <typename T, int Rows, int Vectors, typename O>
+inline void add_product(Tile<T, Rows, Vectors>& sums, const O* left, int64_t steps, const O* panel) {
+  for (int64_t k = 0; k < steps; ++k, ++left, panel += kPanel<T>) {
     Vector<T> row[Vectors];
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) row[j] = load(panel + j * kWidth<T>);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const T factor = left[i * depth];
+      const auto factor = factor_of(left[i * steps]);
 #pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sums[i][j] += factor * row[j];
+      for (int j = 0; j < Vectors; ++j) sums[i][j] = add_multiple(sums[i][j], factor, row[j]);
     }
   }
 }
 
-// result (Rows, columns) = start + sum over taps of left[tap] (Rows, depth) times one panel of right[tap].
-template <typename T, int Rows, int Vectors>
-void multiply_tile(int taps, const T* const* left, int64_t depth, const T* const* right, const T* start, T* result,
+// result (Rows, columns) = start + sum over taps of left[tap] (Rows, steps) times one panel of right[tap].
+template <typename T, int Rows, int Vectors, typename O>
+void multiply_tile(int taps, const O* const* left, int64_t steps, const O* const* right, const T* start, T* result,
                    int64_t stride, int64_t columns) {
   Tile<T, Rows, Vectors> sums;
 #pragma GCC unroll 16
   for (int i = 0; i < Rows; ++i)
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) sums[i][j] = load(start + j * kWidth<T>);
-  for (int tap = 0; tap < taps; ++tap) add_product<T, Rows, Vectors>(sums, left[tap], depth, right[tap]);
+  for (int tap = 0; tap < taps; ++tap) add_product<T, Rows, Vectors>(sums, left[tap], steps, right[tap]);
   store_tile<T, Rows, Vectors>(sums, result, stride, columns, false);
 }
 
@@ -325,19 +374,43 @@ int vectors_of(int64_t columns) {
   return columns > kWidth<T> ? kTileVectors : 1;
 }
 
+// Rows (rows, depth) as an operand of a product: in their place, or as twins, an odd depth filled up with zeros.
+template <typename S, typename T>
+const Operand<S, T>* operand(const T* from, int64_t rows, int64_t depth, [[maybe_unused]] Operand<S, T>* to) {
+  if constexpr (!kHasTwins<S>) {
+    return from;
+  } else {
+    BFloat16* single = &to->first;
+    if (depth % 2 == 0) {
+      convert(from, single, rows * depth);
+    } else {
+      for (int64_t row = 0; row < rows; ++row, single += depth + 1) {
+        convert(from + row * depth, single, depth);
+        single[depth] = BFloat16(0);
+      }
+    }
+    return to;
+  }
+}
+
 // result (rows, columns) = start + sum over taps of left[tap] (rows, depth) times right's tap of the number which[tap].
-template <typename T>
-void multiply(int64_t rows, int taps, const T* const* left, const int* which, const Panels<T>& right, const T* start,
-              T* result, int64_t columns) {
+template <typename S, typename T>
+void multiply(int64_t rows, int taps, const T* const* left, const int* which, const Panels<S, T>& right,
+              const T* start, T* result, int64_t columns) {
+  using O = Operand<S, T>;
+  O* twins = kHasTwins<S> ? workspace<O>(kTwins, taps * rows * right.steps()) : nullptr;
+  const O* operands[kMaxTaps];
+  for (int tap = 0; tap < taps; ++tap)
+    operands[tap] = operand<S, T>(left[tap], rows, right.depth(), twins + (kHasTwins<S> ? tap * rows * right.steps() : 0));
   for (int64_t panel = 0; panel < right.count(); ++panel) {
     const int64_t first = panel * kPanel<T>;
-    const T* b[kMaxTaps];
+    const O* b[kMaxTaps];
     for (int tap = 0; tap < taps; ++tap) b[tap] = right.panel(which[tap], panel);
     for_tiles(rows, [&](int64_t row, int height) {
-      const T* a[kMaxTaps];
-      for (int tap = 0; tap < taps; ++tap) a[tap] = left[tap] + row * right.depth();
+      const O* a[kMaxTaps];
+      for (int tap = 0; tap < taps; ++tap) a[tap] = operands[tap] + row * right.steps();
       with_tile<kTileRows>(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
-        multiply_tile<T, height_(), vectors()>(taps, a, right.depth(), b, start + first,
+        multiply_tile<T, height_(), vectors()>(taps, a, right.steps(), b, start + first,
                                                result + row * columns + first, columns, columns - first);
       });
     });
@@ -348,7 +421,7 @@ void multiply(int64_t rows, int taps, const T* const* left, const int* which, co
 // first = left[0] right[0] + left[1] right[1] + left[2] right[2], second = left[1] right[1] - left[2] right[2] +
 // left[3] right[3], where the operands are those that `pair_input` and `pair_weights` make.
 template <typename T>
-void multiply_pair(int64_t rows, const T* const* left, const Panels<T>& right, const T* start, T* first, T* second,
+void multiply_pair(int64_t rows, const T* const* left, const Panels<T, T>& right, const T* start, T* first, T* second,
                    int64_t columns) {
   for (int64_t panel = 0; panel < right.count(); ++panel) {
     const int64_t column = panel * kPanel<T>;
@@ -655,7 +728,7 @@ template <typename S, typename T>
 void intra_forward(const S* x, const T* weight, const T* bias, const int32_t* sources, const int32_t* offsets, S* y,
                    int64_t nodes, int64_t batch, int64_t depth, int64_t columns, double* mean, double* scatter,
                    const T* scale, const T* shift, const S* residual) {
-  const Panels<T> panels(weight, 1, 0, depth, columns, columns, 1);
+  const Panels<S, T> panels(weight, 1, 0, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (nodes + per_block - 1) / per_block;
   Moments moments(mean == nullptr ? 0 : blocks, columns);
@@ -685,7 +758,7 @@ template <typename S, typename T>
 void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* targets, const int32_t* offsets, S* dx,
                     const S* residual, T* dweight, int64_t nodes, int64_t batch, int64_t depth, int64_t columns,
                     const S* before, const T* scale, const T* shift, const T* mean, double* sums_before) {
-  const Panels<T> panels(weight, 1, 0, columns, depth, 1, columns);
+  const Panels<S, T> panels(weight, 1, 0, columns, depth, 1, columns);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (nodes + per_block - 1) / per_block;
   const Partial<T> partial(depth * columns);
@@ -763,7 +836,7 @@ void radial_pairs_forward(const S* x, const T* weight, const T* bias, S* y, int6
                           int64_t batch, int64_t depth, int64_t columns, const Line<T>& line, double* mean,
                           double* scatter, const T* scale, const T* shift, const S* residual) {
   const int64_t size = depth * columns;
-  const Panels<T> panels(pair_weights(weight, size, false), 4, size, depth, columns, columns, 1);
+  const Panels<T, T> panels(pair_weights(weight, size, false), 4, size, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns), kPairBytes);
   const int64_t blocks = (vertices + per_block - 1) / per_block;
   Moments moments(mean == nullptr ? 0 : blocks * spheres, columns);
@@ -808,7 +881,7 @@ void radial_pairs_backward(const S* dz, const S* y, const NormGradient<T>& norm,
                            int64_t columns, const S* before, const T* scale, const T* shift, const T* mean,
                            double* sums_before) {
   const int64_t size = depth * columns;
-  const Panels<T> panels(pair_weights(weight, size, true), 4, size, columns, depth, 1, columns);
+  const Panels<T, T> panels(pair_weights(weight, size, true), 4, size, columns, depth, 1, columns);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns), kPairBytes);
   const int64_t blocks = (vertices + per_block - 1) / per_block;
   const Partial<T> partial(4 * size);
@@ -891,10 +964,10 @@ void radial_forward(const S* x, const T* weight, const T* bias, S* y, int64_t sp
                     int64_t taps, int64_t depth, int64_t columns, const T* input_scale, const T* input_shift,
                     double* mean, double* scatter, const T* scale, const T* shift, const S* residual) {
   const Line<T> line{input_scale, input_shift};
-  if (taps == 3 && spheres > 1 && depth >= kPairDepth)
+  if (taps == 3 && spheres > 1 && depth >= kPairDepth && !kHasTwins<S>)
     return radial_pairs_forward(x, weight, bias, y, spheres, vertices, batch, depth, columns, line, mean, scatter,
                                 scale, shift, residual);
-  const Panels<T> panels(weight, taps, depth * columns, depth, columns, columns, 1);
+  const Panels<S, T> panels(weight, taps, depth * columns, depth, columns, columns, 1);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
   Moments moments(mean == nullptr ? 0 : blocks * spheres, columns);
@@ -951,7 +1024,7 @@ void radial_backward(const S* dz, const S* y, const NormGradient<T>& norm, const
   if (taps == 3 && spheres > 1 && columns >= kPairDepth)
     return radial_pairs_backward(dz, y, norm, x, weight, dx, dweight, spheres, vertices, batch, depth, columns, before,
                                  scale, shift, mean, sums_before);
-  const Panels<T> panels(weight, taps, depth * columns, columns, depth, 1, columns);
+  const Panels<S, T> panels(weight, taps, depth * columns, columns, depth, 1, columns);
   const int64_t per_block = block_nodes<T>(batch, std::max(depth, columns));
   const int64_t blocks = (vertices + per_block - 1) / per_block, reach = taps / 2;
   const Partial<T> partial(taps * depth * columns);
