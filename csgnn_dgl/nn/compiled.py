@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from csgnn_dgl.allocator import empty
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.nn import kernels
 from csgnn_dgl.nn.moments import Moments, sum_across_processes
@@ -114,7 +115,7 @@ def _forward(
     weight = layer.weight.detach().contiguous()
     taps, _, columns = weight.shape
     bias = None if layer.bias is None else layer.bias.detach()
-    result = features.new_empty(spheres, vertices, batch, columns)
+    result = empty((spheres, vertices, batch, columns), dtype)
     mean = scatter = scale = shift = residual = coefficients = None
     if norm is not None and norm.measures:
         norm.check_count(result[..., 0].numel())
@@ -142,7 +143,7 @@ def _forward(
 
 def _normalise(y: Tensor, line: _Coefficients, residual: Tensor | None, out: Tensor | None = None) -> Tensor:
     """Return relu(scale · y + shift), plus the residual."""
-    result = torch.empty_like(y) if out is None else out
+    result = empty(tuple(y.shape), y.dtype) if out is None else out
     columns = y.shape[-1]
     sizes = (y.numel() // columns, columns)
     kernels.call("norm_forward", y.dtype, y, line.scale, line.shift, residual, result, *sizes)
@@ -267,7 +268,7 @@ def _backward(
     dtype, weight = result.dtype, layer.weight.detach().contiguous()
     taps, depth, _ = weight.shape
     weight_gradient = torch.zeros_like(weight)
-    feature_gradient = result.new_empty(spheres, vertices, batch, depth) if wanted else None
+    feature_gradient = empty((spheres, vertices, batch, depth), dtype) if wanted else None
     sums = None
     then: tuple[Tensor | None, ...] = (None,) * 5
     if previous is not None and previous[1] is not None:
@@ -280,7 +281,7 @@ def _backward(
     else:
         before = gradient
         if line is not None:
-            before = torch.empty_like(gradient)
+            before = empty(tuple(gradient.shape), gradient.dtype)
             sizes = (gradient.numel() // columns, columns)
             kernels.call("norm_backward", dtype, gradient, result, *norm, before, *sizes)
         nodes = (spheres * vertices, batch, depth, columns)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from csgnn_dgl.allocator import empty
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.nn import kernels
 
@@ -107,7 +108,7 @@ class _NeighbourMax(torch.autograd.Function):
         (winners,) = ctx.saved_tensors
         relation, length = ctx.relation, gradient.shape[1]
         if ctx.compiled:
-            result = gradient.new_empty(len(relation.reverse_offsets) - 1, length)
+            result = empty((len(relation.reverse_offsets) - 1, length), gradient.dtype)
             readers = (*relation.readers, relation.reverse_offsets)
             sizes = (len(result), length)
             kernels.call("max_backward", gradient.dtype, gradient.contiguous(), winners, *readers, result, *sizes)
@@ -136,8 +137,8 @@ def _largest(features: Tensor, relation: Relation, winners_wanted: bool) -> tupl
 
 def _largest_compiled(features: Tensor, relation: Relation, winners_wanted: bool) -> tuple[Tensor, Tensor | None]:
     shape = (len(relation.offsets) - 1, features.shape[1])
-    maximum = features.new_empty(shape)
-    winners = torch.empty(shape, dtype=torch.uint8) if winners_wanted else None
+    maximum = empty(shape, features.dtype)
+    winners = empty(shape, torch.uint8) if winners_wanted else None
     edges = (relation.sources, relation.offsets)
     kernels.call("max_forward", features.dtype, features, *edges, maximum, winners, *shape)
     return maximum, winners
