@@ -95,7 +95,9 @@ def predict_dos(
         What :func:`load_dos_model` returned, a checkpoint or a run folder; or a bare network, whose energy bins are
         then the paper's. It computes on the device that it is on, in evaluation mode.
     atoms
-        One ``ase.Atoms`` or several. ``info`` may hold ``num_electrons`` and ``structure``, a name.
+        One ``ase.Atoms`` or several. ``info`` may hold ``num_electrons`` and ``structure``, a name. The Fermi level is
+        that of ``num_electrons`` as it stands there, and ase keeps it when atoms are repeated, added or removed: set it
+        anew, or remove it. Up to half of the electrons that the valences add up to are refused.
     valences
         Electrons per atom by chemical symbol, for structures without ``num_electrons``; by default those that the model
         was trained with, else those of the s and p shells.
@@ -109,7 +111,7 @@ def predict_dos(
     ------
     InputError
         If a structure cannot be used (atoms on top of each other, an element that the model does not know, no cell
-        where it is periodic, ...); the message says which.
+        where it is periodic, the electrons of a smaller cell, ...); the message says which.
     """
     if isinstance(model, DOSModel):
         model = TrainedDOS(model)

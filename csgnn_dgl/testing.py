@@ -15,6 +15,9 @@ from csgnn_dgl.geometry.rotations import icosahedral_rotations, vertex_permutati
 
 Kind = Literal["points", "grid", "invariant"]
 
+ANGLES: tuple[float, ...] = (0, 5, 10, 20, 30, 45, 60, 90, 120, 150, 180)
+"""Angles, in degrees, at which errors under rotation are measured."""
+
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 
 
@@ -158,7 +161,7 @@ class SO3Error:
 def so3_error(
     model: Callable[[Tensor], Tensor],
     points: Tensor,
-    angles: Sequence[float] = (0, 5, 10, 20, 30, 45, 60, 90, 120, 150, 180),
+    angles: Sequence[float] = ANGLES,
     axes_per_angle: int = 4,
     batch_size: int = 32,
     seed: int = 0,
@@ -198,7 +201,7 @@ def so3_error(
             error = change = 0.0
             for _ in range(axes_per_angle):
                 axes = rng.normal(size=(len(points), 3))
-                matrices = torch.from_numpy(_axis_angle(axes, np.deg2rad(angle))).to(points)
+                matrices = torch.from_numpy(rotations_about(axes, np.deg2rad(angle))).to(points)
                 rotated = points @ matrices.transpose(1, 2)
                 turned = torch.cat([model(batch) for batch in rotated.split(batch_size)]).flatten(1)
                 error += float(((turned - outputs).norm(dim=1) / norms).mean())
@@ -210,8 +213,21 @@ def so3_error(
     return SO3Error(tuple(float(angle) for angle in angles), tuple(errors), tuple(changed), len(points))
 
 
-def _axis_angle(axes: np.ndarray, angle: float) -> np.ndarray:
-    """(S, 3, 3) rotations by one angle about (S, 3) axes of any length, by Rodrigues' formula."""
+def rotations_about(axes: np.ndarray, angle: float) -> np.ndarray:
+    """Make rotations by one angle about given axes, by Rodrigues' formula R = 1 + sin(t) K + (1 - cos(t)) K².
+
+    Parameters
+    ----------
+    axes
+        (S, 3) axes of any length but zero; K v is the cross product of the unit axis with v.
+    angle
+        The angle t, in radians.
+
+    Returns
+    -------
+    numpy.ndarray
+        (S, 3, 3) rotation matrices.
+    """
     x, y, z = (axes / np.linalg.norm(axes, axis=1, keepdims=True)).T
     zero = np.zeros_like(x)
     cross = np.moveaxis(np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]]), -1, 0)

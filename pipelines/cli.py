@@ -60,6 +60,8 @@ class RunCLI(LightningCLI, ABC):
         Pairs (source, target) of options: the target takes the value of the source when a training is set up.
     instantiated_links
         The same for values that are known once the data module has been built.
+    others
+        What further subcommands do, by their names, for ``--help``; the program itself carries them out.
     epoch_line
         Format of each measured value that is printed after an epoch, by its name.
     arguments
@@ -79,6 +81,7 @@ class RunCLI(LightningCLI, ABC):
         description: str,
         links: Sequence[tuple[str, str]] = (),
         instantiated_links: Sequence[tuple[str, str]] = (),
+        others: Mapping[str, str] | None = None,
         epoch_line: dict[str, str],
         arguments: Sequence[str],
         monitor: str = "validation/accuracy",
@@ -87,6 +90,7 @@ class RunCLI(LightningCLI, ABC):
         self.monitor, self.mode = monitor, mode
         self.defaults, self.runs, self.name = dict(defaults), runs, name
         self.links, self.instantiated_links = links, instantiated_links
+        self.others = dict(others or {})
         self.epoch_line = epoch_line
         self.building = ""
         super().__init__(
@@ -155,6 +159,8 @@ class RunCLI(LightningCLI, ABC):
             options = {**kwargs.get(name, {}), "description": text}
             self._subcommand_parsers[name] = self._prepare_subcommand_parser(L.Trainer, name, **options)
             chooser.add_subcommand(name, self._subcommand_parsers[name], help=text)
+        for name, text in self.others.items():
+            chooser.add_subcommand(name, Parser(description=text), help=text)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
         """Parse the options; a complaint about one that stands in a config file names the file."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch.cli import LightningArgumentParser
 
 import csgnn_dgl
 from csgnn_dgl.allocator import keep_large_blocks
@@ -18,10 +19,10 @@ from csgnn_dgl.data import Snapshots, read_snapshots
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS
 from csgnn_dgl.prediction import DOSPrediction, predict_snapshots, write_predictions
-from csgnn_dgl.training import DOSData, DOSModule, load_dos_model, read_checkpoint
+from csgnn_dgl.training import DOSData, DOSModule, load_dos_model, measure_dos_invariance, read_checkpoint
 from csgnn_dgl.training.dos_comparison import compare_models
 from csgnn_dgl.training.dos_evaluation import score_dos
-from csgnn_dgl.training.dos_reports import LEGEND, dos_tables, write_dos_results
+from csgnn_dgl.training.dos_reports import LEGEND, dos_tables, invariance_table, write_dos_results
 from csgnn_dgl.training.reports import markdown_table
 from csgnn_dgl.training.runs import claim_folder
 from pipelines.arguments import prepare
@@ -34,9 +35,10 @@ RUNS = "runs/dos"
 DESCRIPTION = (
     "Train and test models of the electronic density of states. Without arguments: train a small model on the built-in "
     "carbon structures, test it and print a table, within five minutes on two CPU cores. "
-    f"`--model {{{','.join(NETWORKS)}}}` chooses a model: alone, with its config in configs/dos. "
-    f"`{PROGRAM} table RUN...` compares runs, `{PROGRAM} predict STRUCTURE...` predicts; both have --help."
+    f"`--model {{{','.join(NETWORKS)}}}` chooses a model: alone, with its config in configs/dos."
 )
+TABLE = "Test runs on the same test snapshots, as Table 2 does."
+PREDICT = "Predict the density of states of atomic structures."
 DEFAULT = ("fit", "--config", "configs/dos/quick.yaml", "--name", "quick")
 EPOCH_LINE = {
     "train/loss": "loss {:.5f}",
@@ -51,13 +53,25 @@ EPOCH_LINE = {
 class DOSCLI(RunCLI):
     """The command line of the electronic-structure experiment."""
 
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what only this experiment has."""
+        super().add_arguments_to_parser(parser)
+        if self.building == "test":
+            parser.add_argument(
+                "--invariance",
+                type=bool,
+                default=False,
+                help="Also measure how much the predictions for 16 test snapshots change under rotations, another "
+                "order of the atoms and another choice of the cell.",
+            )
+
     def after_validate(self) -> None:
         """Print what was measured."""
         say(f"\n{dos_tables(self.model.scores)}\n")
         say(f"validation loss: {float(self.trainer.callback_metrics['validation/loss']):.6f}")
 
     def report(self, checkpoint: Path, folder: Path) -> None:
-        """Print the results and write them to a folder."""
+        """Print the results, with the changes under symmetries if they are wanted, and write them to a folder."""
         stored = read_checkpoint(checkpoint)
         facts = {
             "checkpoint": str(checkpoint),
@@ -68,13 +82,18 @@ class DOSCLI(RunCLI):
             "version": csgnn_dgl.__version__,
         }
         say(f"\n{dos_tables(self.model.scores)}\n\n{LEGEND}\n")
-        write_dos_results(folder, self.model.scores, self.model.predictions, self.datamodule.snapshots("test"), facts)
+        snapshots, invariance = self.datamodule.snapshots("test"), None
+        if self.subcommand == "test" and self.options.invariance:
+            network = self.model.network.to(self.trainer.strategy.root_device)
+            invariance = measure_dos_invariance(network, snapshots)
+            say(f"{invariance_table(invariance)}\n")
+        write_dos_results(folder, self.model.scores, self.model.predictions, snapshots, facts, invariance)
         say(f"results in {folder}")
 
 
 def table(arguments: Sequence[str]) -> int:
     """Test several runs on the same snapshots and print one table."""
-    parser = Parser(prog=f"{PROGRAM} table", description="Test runs on the same test snapshots, as Table 2 does.")
+    parser = Parser(prog=f"{PROGRAM} table", description=TABLE)
     parser.add_argument("runs", nargs="+", type=str, help="Run folders (their best checkpoints) or checkpoints.")
     parser.add_argument("--source", type=str | None, default=None, help="Other data than those of the runs.")
     parser.add_argument("--output", type=str | None, default=None, help="Folder for results; by default a new one.")
@@ -94,7 +113,7 @@ def table(arguments: Sequence[str]) -> int:
 
 def predict(arguments: Sequence[str]) -> int:
     """Predict the DOS of structures in files and write it."""
-    parser = Parser(prog=f"{PROGRAM} predict", description="Predict the density of states of atomic structures.")
+    parser = Parser(prog=f"{PROGRAM} predict", description=PREDICT)
     parser.add_argument("structures", nargs="+", type=str, help="Files of any kind that ase reads.")
     parser.add_argument(
         "--ckpt_path", type=str | None, default=None, help="Checkpoint or run folder; by default the shipped weights."
@@ -197,6 +216,7 @@ def run(arguments: Sequence[str]) -> int:
         runs=RUNS,
         name=default_name(complete),
         description=DESCRIPTION,
+        others={"table": TABLE, "predict": PREDICT},
         epoch_line=EPOCH_LINE,
         arguments=complete,
         monitor="validation/band_energy_mae",

@@ -27,9 +27,9 @@ NETWORK = "csgnn_dgl.models.CSGNN"
 RUNS = "runs/modelnet"
 DESCRIPTION = (
     "Train and test the classifier of point clouds. Without arguments: train a small model on the built-in shapes "
-    "under random rotations, test it and print a table, within five minutes on two CPU cores. "
-    f"`{PROGRAM} download FOLDER` fetches ModelNet40."
+    "under random rotations, test it and print a table, within five minutes on two CPU cores."
 )
+DOWNLOAD = "Fetch ModelNet40 (435 MB), verify and unpack it."
 DEFAULT = ("fit", "--config", "configs/modelnet/quick.yaml", "--name", "quick")
 EPOCH_LINE = {
     "train/loss": "loss {:.3f}",
@@ -92,7 +92,7 @@ def test_facts(checkpoint: Path, data: ModelNetData) -> dict[str, Any]:
 
 def download(arguments: Sequence[str]) -> int:
     """Fetch ModelNet40 into a folder and say how to train on it."""
-    parser = Parser(prog=f"{PROGRAM} download", description="Fetch ModelNet40 (435 MB), verify and unpack it.")
+    parser = Parser(prog=f"{PROGRAM} download", description=DOWNLOAD)
     parser.add_argument("folder", type=str, help="Where to put the folder modelnet40_ply_hdf5_2048; made if missing.")
     place = download_modelnet40(parser.parse_args(list(arguments)).folder, progress=sys.stderr.isatty())
     say(f"ModelNet40 is in {place}")
@@ -113,6 +113,7 @@ def run(arguments: Sequence[str]) -> int:
         runs=RUNS,
         name=default_name(complete),
         description=DESCRIPTION,
+        others={"download": DOWNLOAD},
         links=[("data.num_points", "model.network.init_args.num_points")],
         instantiated_links=[("data.num_classes", "model.network.init_args.num_classes")],
         epoch_line=EPOCH_LINE,

@@ -86,6 +86,25 @@ def test_electrons_may_be_told(network):
     assert csgnn_dgl.predict_dos(model, atoms).num_electrons == 7
 
 
+def test_the_electrons_of_a_smaller_cell_are_refused(network):
+    supercell = toy_atoms("chain", 1.4).repeat((1, 1, 2))
+    assert supercell.info["num_electrons"] == 12  # ase keeps what was told of one cell
+    with pytest.raises(
+        InputError, match="snapshot 0 has num_electrons = 12, but its 6 atoms have 24 valence electrons"
+    ):
+        csgnn_dgl.predict_dos(network, supercell)
+    supercell.info["num_electrons"] = 24
+    with pytest.raises(InputError, match=r"the DOS holds 13\.2 electrons up to 1 eV, but there are 24"):
+        csgnn_dgl.predict_dos(network, supercell)
+    del supercell.info["dos"]
+    assert csgnn_dgl.predict_dos(network, supercell).num_electrons == 24
+    # a model of the bands of one electron per atom has to tell so
+    supercell.info["num_electrons"] = 6
+    assert csgnn_dgl.predict_dos(network, supercell, valences={"C": 1}).num_electrons == 6
+    ion = Atoms("C2", [[0, 0, 0], [0, 0, 1.4]], info={"num_electrons": 4.5})
+    assert csgnn_dgl.predict_dos(network, ion).num_electrons == 4.5
+
+
 def test_structures_that_cannot_be_used_are_named(network):
     good = toy_atoms("dimer", 1.4)
     with pytest.raises(InputError, match="atoms: snapshot 1 contains O, but the model knows C only"):

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from csgnn_dgl.geometry import icosahedral_rotations, icosphere
-from csgnn_dgl.testing import assert_equivariant, rotate_grid, rotate_points, so3_error
+from csgnn_dgl.testing import assert_equivariant, rotate_grid, rotate_points, rotations_about, so3_error
 
 
 def test_rotated_features_stand_where_their_vertices_went() -> None:
@@ -84,6 +85,14 @@ def test_so3_error_is_zero_without_rotation_and_grows_with_the_angle() -> None:
     np.testing.assert_allclose(error.relative_error, expected, rtol=0.03, atol=1e-12)
     assert error.changed[0] == 0 and list(error.angles) == [0, 30, 90, 180]
     assert str(error).splitlines()[0].startswith("angle") and len(str(error).splitlines()) == 5
+
+
+def test_rotations_about_axes_are_those_of_scipy() -> None:
+    axes = np.random.default_rng(0).normal(size=(5, 3))
+    unit = axes / np.linalg.norm(axes, axis=1, keepdims=True)
+    for angle in (0.0, 0.3, np.pi):
+        wanted = Rotation.from_rotvec(angle * unit).as_matrix()
+        np.testing.assert_allclose(rotations_about(axes, angle), wanted, rtol=0, atol=1e-14)
 
 
 def test_so3_error_counts_changes_of_class_and_repeats_itself() -> None:

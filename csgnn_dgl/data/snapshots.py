@@ -25,6 +25,10 @@ SHORTFALL = 1e-6
 """By what share the DOS may hold fewer electrons than there are: the rounding of written numbers."""
 
 
+FEWEST = 0.5
+"""Share of the valence electrons up to which a told number of electrons is taken for that of a smaller cell."""
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Snapshot:
     """One atomic structure, checked when it is made.
@@ -314,7 +318,7 @@ def from_atoms(
         The energy bins of ``dos``; the paper's by default.
     valences
         Electrons per atom by chemical symbol, for structures without ``num_electrons``; they go before
-        :data:`VALENCES`.
+        :data:`VALENCES`. A ``num_electrons`` of up to half of what they add up to is refused.
     needs_dos
         Refuse structures without ``dos``.
     source
@@ -346,6 +350,7 @@ def _snapshot(
         raise InputError(f"{name} has no atoms; remove it.")
     if "num_electrons" in info:
         electrons = _number(info, "num_electrons", name)
+        _check_electrons(electrons, atoms.numbers, valences, name)
     else:
         electrons = electrons_of(atoms.numbers, valences, name)
     return Snapshot(
@@ -363,6 +368,23 @@ def _snapshot(
         source=source,
         index=index,
     )
+
+
+def _check_electrons(electrons: float, numbers: ArrayLike, valences: Mapping[str, float] | None, name: str) -> None:
+    """Refuse the electron count of a smaller cell, which ase keeps when it repeats atoms."""
+    from ase.data import chemical_symbols
+
+    table = {**VALENCES, **(valences or {})}
+    symbols = [chemical_symbols[number] for number in np.asarray(numbers)]
+    if not all(symbol in table for symbol in symbols):
+        return
+    expected = sum(table[symbol] for symbol in symbols)
+    if 0 < electrons <= FEWEST * expected:
+        raise InputError(
+            f"{name} has num_electrons = {electrons:g}, but its {len(symbols)} atoms have {expected:g} valence "
+            f"electrons; repeating atoms with ase keeps the number and the dos of the smaller cell: set both for the "
+            f"whole cell or remove them, or give valences."
+        )
 
 
 def _number(info: Mapping[str, object], key: str, name: str) -> float:

@@ -181,14 +181,16 @@ def predict_atoms(network: DOSModel, snapshots: Sequence[Snapshot]) -> Iterator[
     Yields
     ------
     torch.Tensor
-        (N, count) states per eV of each of the N atoms of a snapshot, on the CPU.
+        (N, count) states per eV of each of the N atoms of a snapshot, on the CPU; float64 from a network of that, else
+        float32.
     """
-    device = next(network.parameters()).device
+    weight = next(network.parameters())
+    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
     waiting: list[Environments] = []
     for place, item in enumerate(snapshots):
-        waiting.append(find_environments(item.positions, item.cell, item.pbc, network.cutoff))
+        waiting.append(find_environments(item.positions, item.cell, item.pbc, network.cutoff, dtype))
         if place == len(snapshots) - 1 or sum(map(len, waiting)) >= BATCH_ATOMS:
-            joined = Environments.join(waiting).to(device)
+            joined = Environments.join(waiting).to(weight.device)
             with torch.no_grad():
                 dos = network.atom_dos(joined).cpu()
             yield from dos.split([len(part) for part in waiting])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.data import Snapshots
 from csgnn_dgl.training.dos_evaluation import CHEMICAL_ACCURACY, Prediction, band_energies
+from csgnn_dgl.training.dos_invariance import Change, DOSInvariance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMNS = 4
+
+LOWEST = 1e-17
+"""Where nothing is drawn on a logarithmic axis."""
 
 
 def first_of_each(snapshots: Snapshots) -> list[int]:
@@ -116,6 +120,45 @@ def prediction_figure(
     axes.set_ylim(bottom=0.0)
     axes.set_title(title, fontsize=10)
     axes.legend()
+    return figure
+
+
+def invariance_figure(invariance: DOSInvariance) -> Figure:
+    """Draw the changes of DOS and band energy over the angle of rotation, with those under other symmetries as lines.
+
+    The axes are logarithmic; what does not change at all is drawn at `LOWEST`.
+
+    Parameters
+    ----------
+    invariance
+        What was measured.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels: the relative change of the DOS, and the change of the band energy in eV/atom.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9.0, 4.0), layout="constrained")
+    panels = figure.subplots(1, 2).tolist()
+    pairs: tuple[tuple[str, Callable[[Change], tuple[float, float]]], ...] = (
+        ("relative change of the DOS", lambda item: (item.dos, item.largest_dos)),
+        ("change of the band energy (eV/atom)", lambda item: (item.band_energy, item.largest_band_energy)),
+    )
+    others = invariance.changes[len(invariance.rotated) + 1 :]
+    for axes, (title, values) in zip(panels, pairs, strict=True):
+        mean, largest = np.maximum([values(item) for item in invariance.rotated], LOWEST).T
+        axes.plot(invariance.angles, mean, marker=".", label="random axes, mean")
+        axes.plot(invariance.angles, largest, marker=".", linestyle=":", color="C0", label="random axes, largest")
+        for number, item in enumerate(others, start=1):
+            height = max(values(item)[1], LOWEST)
+            axes.axhline(height, color=f"C{number}", linestyle="--", linewidth=1.0, label=f"{item.name}, largest")
+        axes.set_yscale("log")
+        axes.set_xlabel("angle of rotation (°)")
+        axes.set_title(title, fontsize=10)
+        axes.grid(alpha=0.3)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 

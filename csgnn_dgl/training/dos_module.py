@@ -18,8 +18,6 @@ from csgnn_dgl.training.dos_evaluation import DOSScore, Prediction, count_parame
 from csgnn_dgl.training.dos_figures import dos_figure, first_of_each
 from csgnn_dgl.training.module import Schedule, Throughput, TrainingModule, at_least_float32
 
-"""Added to the scales that an output starts with, in states per eV and atom, so that no bin is fixed."""
-
 
 def dos_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGrid) -> Tensor:
     r"""Return :math:`\alpha\, MSE(DOS) + (1 - \alpha)\, MSE(FDOS)` (Eq. 5), the mean over snapshots and bins.

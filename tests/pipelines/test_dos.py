@@ -13,8 +13,10 @@ from ase import Atoms
 from ase.io import write
 
 import configs
-from csgnn_dgl import predict_dos
+from csgnn_dgl import load_dos_model, predict_dos
+from csgnn_dgl.data import load_snapshots
 from csgnn_dgl.models import DOS_MODELS
+from csgnn_dgl.training import measure_dos_invariance
 from pipelines import dos
 from pipelines.dos import choose_model, main
 from tests.toy_snapshots import AGNI_CONFIG, NETWORKS, STRUCTURES, toy_atoms, write_snapshots
@@ -76,6 +78,40 @@ def test_test_gives_the_tables_with_the_training_means(trained, work, capsys):
     # results that exist are not written over
     assert main(["test", "--ckpt_path", str(run)]) == 0
     assert (run / "test-2" / "results.json").is_file()
+
+
+def test_invariance_is_measured_on_request(trained, work, capsys):
+    assert main(["test", "--ckpt_path", str(trained), "--output", "out", "--invariance", "true"]) == 0
+    shown = capsys.readouterr().out
+    assert "| rotation by 180° " in shown
+    measured = json.loads((work / "out" / "results.json").read_text())["invariance"]
+    source = yaml.safe_load((trained / "config.yaml").read_text())["data"]["source"]
+    snapshots = load_snapshots(source, "test")
+    expected = measure_dos_invariance(load_dos_model(trained).network, snapshots)
+    assert (measured["num_snapshots"], measured["repeated"]["num_copies"]) == (9, 3)
+    assert [row["name"] for row in measured["rotated"]] == [item.name for item in expected.rotated]
+    for row, item in zip(measured["rotated"], expected.rotated, strict=True):
+        assert row["dos"] == pytest.approx(item.dos, abs=1e-5)
+        assert row["largest_dos"] < 1e-4  # AGNI does not change under any rotation
+    text = (work / "out" / "results.md").read_text()
+    assert "predictions for 9 test snapshots change" in text
+    assert "(18 at each angle, about random axes)" in text
+    assert "invariance.png" in text
+    for line in ("60 icosahedral rotations", "atoms in another order", "doubled cell"):
+        assert f"| {line} " in shown and f"| {line} " in text
+    assert (work / "out" / "invariance.png").is_file()
+
+
+def test_help_lists_every_subcommand(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert not end.value.code
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "{fit,validate,test,table,predict}" in shown
+    assert "table Test runs on the same test snapshots" in shown
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    assert "structures" in capsys.readouterr().out
 
 
 def test_a_checkpoint_by_itself_brings_its_data(trained, work):

@@ -178,6 +178,8 @@ def test_results_are_kept_as_json_tables_and_figures(tmp_path, snapshots, predic
     assert "- seed: 3" in text
     for name in ("dos.png", "parity.png"):
         assert (tmp_path / "out" / name).read_bytes().startswith(PNG)
+    assert "invariance" not in content
+    assert not (tmp_path / "out" / "invariance.png").exists()
     lines = dos_tables(scores).splitlines()
     cells = [cell.strip() for cell in lines[2].split("|")[1:-1]]
     assert cells == ["shifted", "7", f"{scores[0].band_energy_mae:.4f}", "0 of 3", f"{scores[0].snapshots_within} of 9"]
