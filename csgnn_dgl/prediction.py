@@ -79,25 +79,27 @@ Model = TrainedDOS | DOSModel | str | os.PathLike[str]
 
 
 @overload
-def predict_dos(model: Model, atoms: Atoms, valences: Mapping[str, float] | None = None) -> DOSPrediction: ...
+def predict_dos(
+    atoms: Atoms, model: Model | None = None, valences: Mapping[str, float] | None = None
+) -> DOSPrediction: ...
 @overload
 def predict_dos(
-    model: Model, atoms: Sequence[Atoms], valences: Mapping[str, float] | None = None
+    atoms: Sequence[Atoms], model: Model | None = None, valences: Mapping[str, float] | None = None
 ) -> list[DOSPrediction]: ...
 def predict_dos(
-    model: Model, atoms: Atoms | Sequence[Atoms], valences: Mapping[str, float] | None = None
+    atoms: Atoms | Sequence[Atoms], model: Model | None = None, valences: Mapping[str, float] | None = None
 ) -> DOSPrediction | list[DOSPrediction]:
     """Predict the density of states of structures.
 
     Parameters
     ----------
-    model
-        What :func:`load_dos_model` returned, a checkpoint or a run folder; or a bare network, whose energy bins are
-        then the paper's. It computes on the device that it is on, in evaluation mode.
     atoms
         One ``ase.Atoms`` or several. ``info`` may hold ``num_electrons`` and ``structure``, a name. The Fermi level is
         that of ``num_electrons`` as it stands there, and ase keeps it when atoms are repeated, added or removed: set it
         anew, or remove it. Up to half of the electrons that the valences add up to are refused.
+    model
+        A checkpoint, a run folder, or what :func:`load_dos_model` returned, by default the shipped weights; or a bare
+        network, whose energy bins are then the paper's. It computes on the device that it is on, in evaluation mode.
     valences
         Electrons per atom by chemical symbol, for structures without ``num_electrons``; by default those that the model
         was trained with, else those of the s and p shells.

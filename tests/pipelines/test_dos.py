@@ -169,7 +169,7 @@ def test_predict_writes_what_the_library_predicts(trained, work, capsys):
     arguments = ["predict", "a.extxyz", "b.xyz", "--ckpt_path", str(trained), "--device", "cpu"]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    expected = predict_dos(str(trained), [toy_atoms("dimer", 1.35), toy_atoms("chain", 1.42)])
+    expected = predict_dos([toy_atoms("dimer", 1.35), toy_atoms("chain", 1.42)], str(trained))
     records = json.loads((work / "runs" / "predictions" / "predictions.json").read_text())
     assert [record["name"] for record in records] == ["a-0", "a-1", "b"]
     for record, result in zip(records, expected, strict=False):
