@@ -7,8 +7,7 @@
 //
 // Features are stored as S and computed with as T: (float, float), (double, double), and (bfloat16, float), where
 // products and sums have all digits of float and what goes through memory has half its bytes; processors that multiply
-// in bfloat16 do so for results and for gradients of features (`Twin`). Weights, moments and their gradients are of
-// type T. Vector width and registers follow the processor that this is compiled on.
+// in bfloat16 and add in float do so (`Twin`). Weights, moments and their gradients are of type T. Vector width and registers follow the processor that this is compiled on.
 
 #include <algorithm>
 #include <cstdint>
@@ -149,7 +148,7 @@ void convert(const S* from, T* to, int64_t count) {
 
 // Memory that a thread keeps from call to call, because fresh pages cost as much as arithmetic. It is aligned, has room
 // to read a whole panel beyond its end, and its content is whatever was left there.
-enum Slot { kPanels, kPartial, kWeights, kSums, kStart, kRead, kWritten, kTwins, kSlots };
+enum Slot { kPanels, kPartial, kWeights, kSums, kStart, kRead, kWritten, kTwins, kOuterLeft, kOuterRight, kSlots };
 
 template <typename T>
 T* workspace(Slot slot, int64_t size) {
@@ -188,6 +187,18 @@ inline Vector<float> factor_of(Twin twin) {
 inline Vector<float> add_multiple(Vector<float> sum, Vector<float> factor, Vector<float> row) {
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(row));
   return sum;
+}
+// Twins of two adjacent rows; without a second one, of the first and zeros.
+inline void twin_rows(const float* first, bool second, int64_t columns, Twin* to) {
+  int64_t c = 0;
+  if (second)
+    for (; c + kWidth<float> <= columns; c += kWidth<float>) {
+      const __m512 low = (__m512)load(first + c), high = (__m512)load(first + columns + c);
+      const __m512i lower = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(low));
+      const __m512i upper = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(high));
+      _mm512_storeu_si512(to + c, _mm512_or_si512(lower, _mm512_slli_epi32(upper, 16)));
+    }
+  for (; c < columns; ++c) to[c] = {BFloat16(first[c]), BFloat16(second ? first[columns + c] : 0)};
 }
 #else
 template <typename S>
@@ -327,20 +338,20 @@ void multiply_pair_tile(const T* const* left, int64_t depth, const T* const* rig
   store_tile<T, Rows, Vectors>(difference, second, stride, columns, false);
 }
 
-// result (Rows, columns) += transposed left (rows, Rows) times right (rows, columns).
-template <typename T, int Rows, int Vectors>
-void outer_tile(int64_t rows, const T* left, int64_t left_stride, const T* right, int64_t right_stride, T* result,
+// result (Rows, columns) += transposed left (steps, Rows) times right (steps, columns); O is an operand.
+template <typename T, int Rows, int Vectors, typename O>
+void outer_tile(int64_t steps, const O* left, int64_t left_stride, const O* right, int64_t right_stride, T* result,
                 int64_t stride, int64_t columns) {
   Vector<T> sums[Rows][Vectors] = {};
-  for (int64_t r = 0; r < rows; ++r, left += left_stride, right += right_stride) {
+  for (int64_t step = 0; step < steps; ++step, left += left_stride, right += right_stride) {
     Vector<T> row[Vectors];
 #pragma GCC unroll 2
     for (int j = 0; j < Vectors; ++j) row[j] = load(right + j * kWidth<T>);
 #pragma GCC unroll 16
     for (int i = 0; i < Rows; ++i) {
-      const T factor = left[i];
+      const auto factor = factor_of(left[i]);
 #pragma GCC unroll 2
-      for (int j = 0; j < Vectors; ++j) sums[i][j] += factor * row[j];
+      for (int j = 0; j < Vectors; ++j) sums[i][j] = add_multiple(sums[i][j], factor, row[j]);
     }
   }
   store_tile<T, Rows, Vectors>(sums, result, stride, columns, true);
@@ -374,9 +385,10 @@ int vectors_of(int64_t columns) {
   return columns > kWidth<T> ? kTileVectors : 1;
 }
 
-// Rows (rows, depth) as an operand of a product: in their place, or as twins, an odd depth filled up with zeros.
+// Rows (rows, depth) as the left operand of a product: in their place, or as twins along a row, an odd depth filled up
+// with a zero.
 template <typename S, typename T>
-const Operand<S, T>* operand(const T* from, int64_t rows, int64_t depth, [[maybe_unused]] Operand<S, T>* to) {
+const Operand<S, T>* left_operand(const T* from, int64_t rows, int64_t depth, [[maybe_unused]] Operand<S, T>* to) {
   if constexpr (!kHasTwins<S>) {
     return from;
   } else {
@@ -393,22 +405,30 @@ const Operand<S, T>* operand(const T* from, int64_t rows, int64_t depth, [[maybe
   }
 }
 
-// result (rows, columns) = start + sum over taps of left[tap] (rows, depth) times right's tap of the number which[tap].
+// Rows (rows, columns) as an operand of `add_outer`: in their place, or as twins of two adjacent rows, an odd number of
+// these filled up with zeros.
 template <typename S, typename T>
-void multiply(int64_t rows, int taps, const T* const* left, const int* which, const Panels<S, T>& right,
+const Operand<S, T>* outer_operand(const T* from, int64_t rows, int64_t columns, [[maybe_unused]] Operand<S, T>* to) {
+  if constexpr (!kHasTwins<S>) {
+    return from;
+  } else {
+    for (int64_t row = 0; row < rows; row += 2, from += 2 * columns, to += columns) twin_rows(from, row + 1 < rows, columns, to);
+    return to - (rows + 1) / 2 * columns;
+  }
+}
+
+// result (rows, columns) = start + sum over taps of left[tap] (rows, depth), a left operand, times right's tap of the
+// number which[tap].
+template <typename S, typename T>
+void multiply(int64_t rows, int taps, const Operand<S, T>* const* left, const int* which, const Panels<S, T>& right,
               const T* start, T* result, int64_t columns) {
-  using O = Operand<S, T>;
-  O* twins = kHasTwins<S> ? workspace<O>(kTwins, taps * rows * right.steps()) : nullptr;
-  const O* operands[kMaxTaps];
-  for (int tap = 0; tap < taps; ++tap)
-    operands[tap] = operand<S, T>(left[tap], rows, right.depth(), twins + (kHasTwins<S> ? tap * rows * right.steps() : 0));
   for (int64_t panel = 0; panel < right.count(); ++panel) {
     const int64_t first = panel * kPanel<T>;
-    const O* b[kMaxTaps];
+    const Operand<S, T>* b[kMaxTaps];
     for (int tap = 0; tap < taps; ++tap) b[tap] = right.panel(which[tap], panel);
     for_tiles(rows, [&](int64_t row, int height) {
-      const O* a[kMaxTaps];
-      for (int tap = 0; tap < taps; ++tap) a[tap] = operands[tap] + row * right.steps();
+      const Operand<S, T>* a[kMaxTaps];
+      for (int tap = 0; tap < taps; ++tap) a[tap] = left[tap] + row * right.steps();
       with_tile<kTileRows>(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
         multiply_tile<T, height_(), vectors()>(taps, a, right.steps(), b, start + first,
                                                result + row * columns + first, columns, columns - first);
@@ -439,13 +459,15 @@ void multiply_pair(int64_t rows, const T* const* left, const Panels<T, T>& right
   }
 }
 
-// result (depth, columns) += transposed left (rows, depth) times right (rows, columns).
-template <typename T>
-void add_outer(int64_t rows, const T* left, int64_t depth, const T* right, int64_t columns, T* result) {
+// result (depth, columns) += transposed left (rows, depth) times right (rows, columns), both as `outer_operand` has them.
+template <typename S, typename T>
+void add_outer(int64_t rows, const Operand<S, T>* left, int64_t depth, const Operand<S, T>* right, int64_t columns,
+               T* result) {
+  const int64_t steps = (rows + kInOperand<S> - 1) / kInOperand<S>;
   for (int64_t first = 0; first < columns; first += kPanel<T>)
     for_tiles(depth, [&](int64_t k, int height) {
       with_tile<kTileRows>(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
-        outer_tile<T, height_(), vectors()>(rows, left + k, depth, right + first, columns,
+        outer_tile<T, height_(), vectors()>(steps, left + k, depth, right + first, columns,
                                             result + k * columns + first, columns, columns - first);
       });
     });
@@ -482,6 +504,12 @@ void sum_rows(const S* x, int64_t length, const int32_t* sources, int64_t degree
   }
 }
 
+
+// Memory for operands that are made; none where they are rows as they are.
+template <typename S, typename T>
+Operand<S, T>* twins_for(Slot slot, int64_t count) {
+  return kHasTwins<S> ? workspace<Operand<S, T>>(slot, count + kPanel<T>) : nullptr;
+}
 
 // Where a block's result is computed: in its place, or in the workspace, from which `put` converts it.
 template <typename S, typename T>
@@ -736,7 +764,8 @@ void intra_forward(const S* x, const T* weight, const T* bias, const int32_t* so
 #pragma omp parallel
   {
     T* sums = workspace<T>(kSums, per_block * batch * depth);
-    const T *start = start_row(bias, columns), *left[1] = {sums};
+    const T* start = start_row(bias, columns);
+    Operand<S, T>* twins = twins_for<S, T>(kTwins, per_block * batch * panels.steps());
     const int which[1] = {0};
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
@@ -746,6 +775,7 @@ void intra_forward(const S* x, const T* weight, const T* bias, const int32_t* so
                  sums + (node - first) * batch * depth);
       const int64_t rows = (last - first) * batch, offset = first * batch * columns;
       T* to = writable<S, T>(y + offset, rows * columns);
+      const Operand<S, T>* left[1] = {left_operand<S, T>(sums, rows, depth, twins)};
       multiply(rows, 1, left, which, panels, start, to, columns);
       finish(block, to, y, offset, rows, columns);
     }
@@ -767,8 +797,12 @@ void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* tar
   NormSums<S, T> norm_sums(before, scale, shift, mean, blocks, depth);
 #pragma omp parallel num_threads(partial.threads())
   {
+    using O = Operand<S, T>;
     T *own = partial.own(), *sums = workspace<T>(kSums, per_block * batch * columns);
-    const T *start = start_row<T>(nullptr, depth), *left[1] = {sums};
+    const T* start = start_row<T>(nullptr, depth);
+    O* twins = twins_for<S, T>(kTwins, per_block * batch * panels.steps());
+    O* outer_left = twins_for<S, T>(kOuterLeft, per_block * batch * depth);
+    O* outer_right = twins_for<S, T>(kOuterRight, per_block * batch * columns);
     const int which[1] = {0};
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
@@ -777,9 +811,12 @@ void intra_backward(const S* dy, const S* x, const T* weight, const int32_t* tar
         sum_rows(dy, batch * columns, targets + offsets[node], offsets[node + 1] - offsets[node],
                  sums + (node - first) * batch * columns);
       const int64_t rows = (last - first) * batch, offset = first * batch * depth;
-      add_outer(rows, readable(x + offset, line, rows, depth), depth, sums, columns, own);
+      const T* input = readable(x + offset, line, rows, depth);
+      add_outer<S, T>(rows, outer_operand<S, T>(input, rows, depth, outer_left), depth,
+                      outer_operand<S, T>(sums, rows, columns, outer_right), columns, own);
       if (dx == nullptr) continue;
       T* to = writable<S, T>(dx + offset, rows * depth);
+      const O* left[1] = {left_operand<S, T>(sums, rows, columns, twins)};
       multiply(rows, 1, left, which, panels, start, to, depth);
       if (residual != nullptr) {
         for_lanes<T, 1>(rows * depth, [&](int64_t i, auto vectors) {
@@ -830,7 +867,7 @@ const T* pair_weights(const T* weight, int64_t size, bool reversed) {
   return to;
 }
 
-// As radial_forward with three taps. The sphere beyond an odd number of them is computed and left.
+// As radial_forward with three taps, in products of numbers of type T. The sphere beyond an odd number of them is computed and left.
 template <typename S, typename T>
 void radial_pairs_forward(const S* x, const T* weight, const T* bias, S* y, int64_t spheres, int64_t vertices,
                           int64_t batch, int64_t depth, int64_t columns, const Line<T>& line, double* mean,
@@ -924,10 +961,10 @@ void radial_pairs_backward(const S* dz, const S* y, const NormGradient<T>& norm,
         }
         pair_input(dy, Line<T>{nullptr, nullptr}, gradients, written, rows, columns);
         pair_input(read, line, inputs, slot, rows, depth);
-        add_outer(rows, inputs, depth, dy[1], columns, own);
-        add_outer(rows, inputs + slot, depth, left[1], columns, own + size);
-        add_outer(rows, inputs + 2 * slot, depth, left[2], columns, own + 2 * size);
-        if (dy[2] != nullptr) add_outer(rows, inputs + 3 * slot, depth, dy[2], columns, own + 3 * size);
+        add_outer<T, T>(rows, inputs, depth, dy[1], columns, own);
+        add_outer<T, T>(rows, inputs + slot, depth, left[1], columns, own + size);
+        add_outer<T, T>(rows, inputs + 2 * slot, depth, left[2], columns, own + 2 * size);
+        if (dy[2] != nullptr) add_outer<T, T>(rows, inputs + 3 * slot, depth, dy[2], columns, own + 3 * size);
         if (dx == nullptr) continue;
         T* to[2];
         int64_t offset[2];
@@ -974,30 +1011,35 @@ void radial_forward(const S* x, const T* weight, const T* bias, S* y, int64_t sp
   const Finish<S, T> finish{mean == nullptr ? nullptr : &moments, scale, shift, residual};
 #pragma omp parallel
   {
-    const int64_t slot = per_block * batch * depth;
-    T* ring = std::is_same_v<S, T> && input_scale == nullptr ? nullptr : workspace<T>(kSums, taps * slot);
+    using O = Operand<S, T>;
+    const int64_t slot = per_block * batch * panels.steps();
+    // Features as they lie in memory may be operands already.
+    const bool in_place =
+        input_scale == nullptr && (std::is_same_v<S, T> || (kHasTwins<S> && depth == 2 * panels.steps()));
+    O* ring = in_place ? nullptr : workspace<O>(kSums, taps * slot);
     const T* start = start_row(bias, columns);
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
       const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
       const int64_t rows = (last - first) * batch;
+      const auto place = [&](int64_t sphere) { return x + (sphere * vertices + first) * batch * depth; };
       const auto fill = [&](int64_t sphere) {
-        const S* from = x + (sphere * vertices + first) * batch * depth;
-        T* to = ring + sphere % taps * slot;
-        if (input_scale != nullptr)
-          rectify<S, S, T, T>(from, input_scale, input_shift, nullptr, to, rows, depth);
-        else if (ring != nullptr)
-          convert(from, to, rows * depth);
+        if (in_place) return;
+        O* to = ring + sphere % taps * slot;
+        if constexpr (kHasTwins<S>)
+          left_operand<S, T>(readable(place(sphere), line, rows, depth), rows, depth, to);
+        else if (input_scale != nullptr)
+          rectify<S, S, T, T>(place(sphere), input_scale, input_shift, nullptr, to, rows, depth);
+        else
+          convert(place(sphere), to, rows * depth);
       };
       const auto input = [&](int64_t sphere) {
-        if constexpr (std::is_same_v<S, T>)
-          if (ring == nullptr) return x + (sphere * vertices + first) * batch * depth;
-        return static_cast<const T*>(ring + sphere % taps * slot);
+        return in_place ? reinterpret_cast<const O*>(place(sphere)) : ring + sphere % taps * slot;
       };
       for (int64_t sphere = 0; sphere < std::min(reach, spheres); ++sphere) fill(sphere);
       for (int64_t sphere = 0; sphere < spheres; ++sphere) {
         if (sphere + reach < spheres) fill(sphere + reach);
-        const T* left[kMaxTaps];
+        const O* left[kMaxTaps];
         int which[kMaxTaps], count = 0;
         for (int64_t tap = 0; tap < taps; ++tap) {
           const int64_t read = sphere + tap - reach;
@@ -1021,7 +1063,7 @@ void radial_backward(const S* dz, const S* y, const NormGradient<T>& norm, const
                      T* dweight, int64_t spheres, int64_t vertices, int64_t batch, int64_t taps, int64_t depth,
                      int64_t columns, const S* before, const T* scale, const T* shift, const T* mean,
                      double* sums_before) {
-  if (taps == 3 && spheres > 1 && columns >= kPairDepth)
+  if (taps == 3 && spheres > 1 && columns >= kPairDepth && !kHasTwins<S>)
     return radial_pairs_backward(dz, y, norm, x, weight, dx, dweight, spheres, vertices, batch, depth, columns, before,
                                  scale, shift, mean, sums_before);
   const Panels<S, T> panels(weight, taps, depth * columns, columns, depth, 1, columns);
@@ -1033,36 +1075,51 @@ void radial_backward(const S* dz, const S* y, const NormGradient<T>& norm, const
   NormSums<S, T> norm_sums(before, scale, shift, mean, blocks * spheres, depth);
 #pragma omp parallel num_threads(partial.threads())
   {
-    const int64_t slot = per_block * batch * columns;
-    T *own = partial.own(), *ring = workspace<T>(kSums, taps * slot);
+    using O = Operand<S, T>;
+    // dy of the spheres that a tap reaches: as it is, which is what both products take, or as the operands of each.
+    const int64_t slot = per_block * batch * columns, twins = per_block * batch * panels.steps();
+    T *own = partial.own(), *ring = workspace<T>(kSums, (kHasTwins<S> ? 1 : taps) * slot);
+    O* lefts = twins_for<S, T>(kTwins, taps * twins);
+    O* outer_rights = twins_for<S, T>(kOuterRight, taps * slot);
+    O* outer_left = twins_for<S, T>(kOuterLeft, per_block * batch * depth);
     const T* start = start_row<T>(nullptr, depth);
 #pragma omp for schedule(static)
     for (int64_t block = 0; block < blocks; ++block) {
       const int64_t first = block * per_block, last = std::min(vertices, first + per_block);
       const int64_t rows = (last - first) * batch;
       const auto fill = [&](int64_t sphere) {
-        const int64_t offset = (sphere * vertices + first) * batch * columns;
-        T* to = ring + sphere % taps * slot;
+        const int64_t offset = (sphere * vertices + first) * batch * columns, at = sphere % taps;
+        T* to = ring + (kHasTwins<S> ? 0 : at * slot);
         if (y == nullptr)
           convert(dz + offset, to, rows * columns);
         else
           norm.apply(dz + offset, y + offset, to, rows, columns);
+        if constexpr (kHasTwins<S>) {
+          left_operand<S, T>(to, rows, columns, lefts + at * twins);
+          outer_operand<S, T>(to, rows, columns, outer_rights + at * slot);
+        }
       };
       for (int64_t sphere = 0; sphere < std::min(reach, spheres); ++sphere) fill(sphere);
       for (int64_t sphere = 0; sphere < spheres; ++sphere) {
         if (sphere + reach < spheres) fill(sphere + reach);
         const int64_t offset = (sphere * vertices + first) * batch * depth;
-        const T* left[kMaxTaps];
+        const O *left[kMaxTaps], *outer_right[kMaxTaps];
         int which[kMaxTaps], count = 0;
         for (int64_t tap = 0; tap < taps; ++tap) {
           const int64_t wrote = sphere - (tap - reach);
           if (wrote < 0 || wrote >= spheres) continue;
-          left[count] = ring + wrote % taps * slot;
+          if constexpr (kHasTwins<S>) {
+            left[count] = lefts + wrote % taps * twins;
+            outer_right[count] = outer_rights + wrote % taps * slot;
+          } else {
+            left[count] = outer_right[count] = ring + wrote % taps * slot;
+          }
           which[count++] = static_cast<int>(tap);
         }
-        const T* input = readable(x + offset, line, rows, depth);
+        const O* input =
+            outer_operand<S, T>(readable(x + offset, line, rows, depth), rows, depth, outer_left);
         for (int tap = 0; tap < count; ++tap)
-          add_outer(rows, input, depth, left[tap], columns, own + which[tap] * depth * columns);
+          add_outer<S, T>(rows, input, depth, outer_right[tap], columns, own + which[tap] * depth * columns);
         if (dx == nullptr) continue;
         T* to = writable<S, T>(dx + offset, rows * depth);
         multiply(rows, count, left, which, panels, start, to, depth);
