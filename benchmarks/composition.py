@@ -49,18 +49,18 @@ class Composition(nn.Module):
         self.blocks = nn.ModuleList()
         self.tables: list[Tensor] = []
         for block, (num_intra, num_radial) in enumerate(zip(*DEPTHS[level], strict=True)):
-            edges = _edges(level - block)
+            edges = edges_of(level - block)
             parts: list[nn.Module] = []
             for index in range(num_intra):
-                weight, bias = _pair(state, f"blocks.{block}.intra.{index}")
-                conv = _DGLConv(edges, weight, bias) if library == "dgl" else _PyGConv(edges, weight, bias)
-                parts.append(_Intra(conv, _batch_norm(state, f"blocks.{block}.intra_norms.{index}")))
+                weight, bias = pair(state, f"blocks.{block}.intra.{index}")
+                conv = DGLConv(edges, weight, bias) if library == "dgl" else _PyGConv(edges, weight, bias)
+                parts.append(Intra(conv, batch_norm(state, f"blocks.{block}.intra_norms.{index}")))
             for index in range(num_radial):
-                conv1d = _conv1d(*_pair(state, f"blocks.{block}.radial.{index}"))
-                parts.append(_Radial(conv1d, _batch_norm(state, f"blocks.{block}.radial_norms.{index}")))
+                radial = conv1d(*pair(state, f"blocks.{block}.radial.{index}"))
+                parts.append(Radial(radial, batch_norm(state, f"blocks.{block}.radial_norms.{index}")))
             self.blocks.append(nn.Sequential(*parts))
             if block < level:
-                self.tables.append(_pooling_table(edges, icosphere(level - block - 1).num_vertices))
+                self.tables.append(pooling_table(edges, icosphere(level - block - 1).num_vertices))
         self.head = copy.deepcopy(model.head)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ def to_composition(features: Tensor) -> Tensor:
     return features.permute(1, 2, 0, 3).contiguous()
 
 
-class _Intra(nn.Module):
+class Intra(nn.Module):
     """Graph convolution, batch norm, ReLU, and the input added where the widths match."""
 
     def __init__(self, conv: nn.Module, norm: nn.BatchNorm1d) -> None:
@@ -89,11 +89,11 @@ class _Intra(nn.Module):
         self.norm = norm
 
     def forward(self, features: Tensor) -> Tensor:
-        result = _normalise(self.norm, self.conv(features))
+        result = normalise(self.norm, self.conv(features))
         return result + features if result.shape == features.shape else result
 
 
-class _Radial(nn.Module):
+class Radial(nn.Module):
     """One-dimensional convolution over the spheres, batch norm, ReLU."""
 
     def __init__(self, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> None:
@@ -105,14 +105,14 @@ class _Radial(nn.Module):
         vertices, batch, spheres, channels = features.shape
         lines = features.reshape(vertices * batch, spheres, channels).permute(0, 2, 1)
         result = self.conv(lines).permute(0, 2, 1).reshape(vertices, batch, spheres, -1)
-        return _normalise(self.norm, result)
+        return normalise(self.norm, result)
 
 
-def _normalise(norm: nn.BatchNorm1d, features: Tensor) -> Tensor:
+def normalise(norm: nn.BatchNorm1d, features: Tensor) -> Tensor:
     return torch.relu(norm(features.reshape(-1, features.shape[-1])).view(features.shape))
 
 
-def _edges(level: int) -> Tensor:
+def edges_of(level: int) -> Tensor:
     """Return sources and targets (2, E) of one sphere, each edge in both directions and each vertex with itself."""
     sphere = icosphere(level)
     loops = np.arange(sphere.num_vertices)
@@ -120,7 +120,7 @@ def _edges(level: int) -> Tensor:
     return torch.from_numpy(np.stack([np.concatenate([one, other, loops]), np.concatenate([other, one, loops])]))
 
 
-def _pooling_table(edges: Tensor, num_coarse: int) -> Tensor:
+def pooling_table(edges: Tensor, num_coarse: int) -> Tensor:
     """Return for each coarse vertex, which is the fine vertex of the same number, the 7 it reads; one may repeat."""
     table = torch.arange(num_coarse)[:, None].repeat(1, 7)
     source, target = edges
@@ -130,25 +130,25 @@ def _pooling_table(edges: Tensor, num_coarse: int) -> Tensor:
     return table
 
 
-def _conv1d(weight: Tensor, bias: Tensor) -> nn.Conv1d:
+def conv1d(weight: Tensor, bias: Tensor) -> nn.Conv1d:
     kernel_size, inner, outer = weight.shape
     conv = nn.Conv1d(inner, outer, kernel_size, padding=kernel_size // 2, dtype=weight.dtype)
     conv.load_state_dict({"weight": weight.permute(2, 1, 0), "bias": bias})
     return conv
 
 
-def _pair(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+def pair(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     return state[f"{name}.weight"], state[f"{name}.bias"]
 
 
-def _batch_norm(state: dict[str, Tensor], name: str) -> nn.BatchNorm1d:
+def batch_norm(state: dict[str, Tensor], name: str) -> nn.BatchNorm1d:
     weight = state[f"{name}.weight"]
     norm = nn.BatchNorm1d(len(weight), dtype=weight.dtype)
     norm.load_state_dict({key: state[f"{name}.{key}"] for key in norm.state_dict()})
     return norm
 
 
-class _DGLConv(nn.Module):
+class DGLConv(nn.Module):
     """``dgl.nn.GraphConv`` without degree normalisation."""
 
     def __init__(self, edges: Tensor, weight: Tensor, bias: Tensor) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.roof import Mode
+from benchmarks.sizes import Size
 from benchmarks.tables import number
 
 
@@ -30,7 +31,7 @@ def draw_speed(results: Mapping[str, Mapping[str, Any]], path: Path) -> None:
             if result["roof"]:
                 axes.legend(fontsize=7)
             axes.set_title(f"{size}: {mode}")
-            axes.set_xlabel("ms per sample")
+            axes.set_xlabel(f"ms per {Size(**result['size']).sample}")
     figure.savefig(path, dpi=110)
 
 

@@ -40,7 +40,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.machine import bf16_instructions
-from benchmarks.sizes import KERNEL_SIZE, Layer, Size, layers
+from benchmarks.sizes import Layer, Size, layers
 
 Mode = Literal["training", "inference"]
 Product = tuple[str, int, int, int]
@@ -95,12 +95,10 @@ def costs(size: Size, mode: Mode, width: int = 4) -> list[Cost]:
 
 
 def count_parameters(size: Size) -> int:
-    """Count weights and biases, those of batch norm too."""
+    """Count weights and biases of the layers, those of batch norm too."""
     total = 0
     for layer in layers(size):
-        taps = KERNEL_SIZE if layer.kind == "radial" else 1
-        normed = layer.kind != "linear" or layer.outer != size.num_classes
-        total += taps * layer.inner * layer.outer + layer.outer * (3 if normed else 1)
+        total += layer.kernel_size * layer.inner * layer.outer + layer.outer * (3 if layer.normed else 1)
     return total
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Literal
 
 from csgnn_dgl.models.csgnn import DEPTHS
@@ -13,7 +14,10 @@ KERNEL_SIZE = 3
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A CSGNN and a batch: level l, R spheres, C input channels, base width F."""
+    """A model and a batch: level l, R spheres, C input channels, base width F.
+
+    The model is a `CSGNN` of `num_classes`, or with `num_bins` a `CSGNNDOS` of so many energy bins.
+    """
 
     level: int
     num_spheres: int
@@ -21,11 +25,17 @@ class Size:
     base_width: int
     batch: int
     num_classes: int = 40
+    num_bins: int | None = None
+
+    @property
+    def sample(self) -> str:
+        """What a batch consists of."""
+        return "sample" if self.num_bins is None else "environment"
 
     def model_options(self) -> dict[str, Any]:
-        """Return what `CSGNN` takes."""
+        """Return what the model takes."""
         options = dataclasses.asdict(self)
-        del options["batch"]
+        del options["batch"], options["num_bins" if self.num_bins is None else "num_classes"]
         return options
 
 
@@ -35,8 +45,10 @@ SIZES = {
     "wide": Size(level=3, num_spheres=8, channels=8, base_width=4, batch=32),
     # Inference and bfloat16 take a batch of 32 as well; training the composition takes far more memory.
     "paper": Size(level=4, num_spheres=20, channels=8, base_width=4, batch=4),
+    "dos": Size(level=3, num_spheres=1, channels=32, base_width=4, batch=256, num_bins=310),
 }
-"""``small`` and ``wide`` are for two CPU cores, ``paper`` is the paper's model, ``tiny`` tries the programs out."""
+"""``small`` and ``wide`` are for two CPU cores, ``paper`` is the paper's classifier, ``dos`` its model of the density
+of states with 256 atomic environments; ``tiny`` tries the programs out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +69,10 @@ class Layer:
         Whether its input needs no gradient.
     pooled
         Share of the nodes that pooling leaves behind this layer: V(l - 1) / V(l); 0 where nothing is pooled.
+    kernel_size
+        K of a radial convolution, else 1.
+    normed
+        Whether batch norm and ReLU follow.
     """
 
     kind: Literal["intra", "radial", "linear"]
@@ -67,6 +83,8 @@ class Layer:
     outer: int
     first: bool = False
     pooled: float = 0.0
+    kernel_size: int = 1
+    normed: bool = True
 
     @property
     def rows(self) -> int:
@@ -76,7 +94,7 @@ class Layer:
     @property
     def taps(self) -> list[int]:
         """Rows of the matrix product of each tap: a tap of offset o reads R - |o| spheres."""
-        reach = KERNEL_SIZE // 2 if self.kind == "radial" else 0
+        reach = self.kernel_size // 2
         return [max(self.num_spheres - abs(offset), 0) * self.nodes for offset in range(-reach, reach + 1)]
 
     @property
@@ -91,9 +109,13 @@ def num_vertices(level: int) -> int:
 
 
 def layers(size: Size) -> Iterator[Layer]:
-    """List the layers in the order of the forward pass."""
-    width, total = size.channels, 0
-    for depth, (num_intra, num_radial) in enumerate(zip(*DEPTHS[size.level], strict=True)):
+    """List the layers in the order of the forward pass; the twelve numbers that smooth a DOS are none."""
+    width, total, dos = size.channels, 0, size.num_bins is not None
+    kernel_size = 1 if dos and size.num_spheres == 1 else KERNEL_SIZE
+    depths = DEPTHS[size.level]
+    if dos:  # on the icosahedron the radial convolution comes after the mean, as the first linear layer
+        depths = [2] * size.level + [1], [2] * size.level + [0]
+    for depth, (num_intra, num_radial) in enumerate(zip(*depths, strict=True)):
         level = size.level - depth
         nodes = num_vertices(level) * size.batch
         scale = 8 * size.base_width * 2**depth
@@ -103,11 +125,16 @@ def layers(size: Size) -> Iterator[Layer]:
         for index in range(num_radial):
             last = index == num_radial - 1 and level > 0
             pooled = num_vertices(level - 1) / num_vertices(level) if last else 0.0
-            yield Layer("radial", level, size.num_spheres, nodes, width, 2 * scale, pooled=pooled)
+            yield Layer(
+                "radial", level, size.num_spheres, nodes, width, 2 * scale, pooled=pooled, kernel_size=kernel_size
+            )
             width = 2 * scale
         total += width
-    for inner, outer in ((total, 512), (512, 256), (256, size.num_classes)):
-        yield Layer("linear", 0, 1, size.batch, inner, outer)
+    widths = [total, 512, 256, size.num_classes]
+    if size.num_bins is not None:
+        widths = [width, 2 * width, 128 * size.base_width, 128 * size.base_width, size.num_bins]
+    for index, (inner, outer) in enumerate(pairwise(widths)):
+        yield Layer("linear", 0, 1, size.batch, inner, outer, normed=dos or index < 2)
 
 
 def count_macs(size: Size) -> int:

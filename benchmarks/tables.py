@@ -32,8 +32,9 @@ def percent(value: float | None) -> str:
 
 def size_text(size: Mapping[str, Any]) -> str:
     """Say what a size is."""
+    kind = "" if size["num_bins"] is None else "density of states, "
     return (
-        f"level {size['level']}, R = {size['num_spheres']}, C = {size['channels']}, F = {size['base_width']}, "
+        f"{kind}level {size['level']}, R = {size['num_spheres']}, C = {size['channels']}, F = {size['base_width']}, "
         f"batch {size['batch']}"
     )
 

@@ -212,11 +212,11 @@ def speed(options: argparse.Namespace) -> int:
             size, contenders, options.modes, options.repeats, options.threads, name, bar, not options.no_roof
         )
         document["sizes"][name] = result
-        say(f"\n{name}: {size_text(result['size'])}; per sample\n\n{speed_table(result)}\n")
+        say(f"\n{name}: {size_text(result['size'])}; per {size.sample}\n\n{speed_table(result)}\n")
         if options.verbose:
             for dtype, heights in result["roof"].items():
                 for mode, height in heights.items():
-                    say(f"roof of {mode} in {dtype}, per sample\n\n{roof_table(height)}\n")
+                    say(f"roof of {mode} in {dtype}, per {size.sample}\n\n{roof_table(height)}\n")
     write(options, "speed", document, lambda file: draw_speed(document["sizes"], file))
     return 0
 

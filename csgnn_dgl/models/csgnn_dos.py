@@ -191,15 +191,34 @@ class CSGNNDOS(DOSModel):
 
         return recomputed(compute, self, environments.vectors, environments.centre, environments.neighbour)
 
-    def _dos(self, environments: Environments) -> Tensor:
-        """Return the DOS (n, num_bins) of the atoms of one chunk."""
-        features = self.mapping(environments).to(self.output.bins.weight.dtype)
+    def forward_grid(self, features: Tensor) -> Tensor:
+        """Predict what each atom contributes to the DOS from its features on the grid, all atoms at a time.
+
+        Parameters
+        ----------
+        features
+            (R, V, N, C) features at the finest level, as the mapping gives them.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, num_bins) states per eV, in the dtype of the weights.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, or in training N is 1.
+        """
         for level, block in zip(range(self.grid.level, -1, -1), self.blocks, strict=True):
             features = block(self.grid.levels[level], features)
             if level > 0:
                 features = self.pool(self.grid.steps[level], features)
         with torch.autocast(features.device.type, enabled=False):
             return self.output(self.dense(features.to(self.output.bins.weight.dtype).mean(dim=(0, 1))))
+
+    def _dos(self, environments: Environments) -> Tensor:
+        """Return the DOS (n, num_bins) of the atoms of one chunk."""
+        return self.forward_grid(self.mapping(environments).to(self.output.bins.weight.dtype))
 
 
 def environments_of(environments: Environments, atoms: Tensor) -> Environments:

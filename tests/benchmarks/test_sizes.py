@@ -5,7 +5,7 @@ import torch
 
 from benchmarks.roof import count_parameters
 from benchmarks.sizes import SIZES, Size, count_macs, layers, num_vertices
-from csgnn_dgl.models import CSGNN
+from csgnn_dgl.models import CSGNN, CSGNNDOS
 
 
 @pytest.mark.parametrize(("level", "thousands"), [(3, 70), (4, 78), (5, 85)])
@@ -38,6 +38,33 @@ def test_macs_and_parameters_are_those_of_the_model(size):
         model.forward_grid(torch.rand(shape))
     assert found == [layer.macs for layer in layers(size)]
     assert sum(found) == count_macs(size)
+
+
+@pytest.mark.parametrize("num_spheres", [1, 2])
+def test_macs_and_parameters_of_the_model_of_the_dos(num_spheres):
+    size = Size(level=2, num_spheres=num_spheres, channels=3, base_width=1, batch=4, num_bins=6)
+    model = CSGNNDOS(**size.model_options(), form="reference").eval()
+    smoothing = sum(parameter.numel() for parameter in model.output.smoothing.parameters())
+    assert smoothing == 12
+    assert count_parameters(size) == sum(parameter.numel() for parameter in model.parameters()) - smoothing
+    found = []
+
+    def note(module, given, result):
+        features = given[-1]
+        taps = range(-(module.kernel_size // 2), module.kernel_size // 2 + 1) if hasattr(module, "kernel_size") else [0]
+        found.append(sum(features[: len(features) - abs(tap)].numel() for tap in taps) * result.shape[-1])
+
+    for name, module in model.named_modules():
+        if ".intra." in name or ".radial." in name or isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(note)
+    with torch.no_grad():
+        model.forward_grid(torch.rand(num_spheres, num_vertices(2), 4, 3))
+    assert found == [layer.macs for layer in layers(size)]
+
+
+def test_the_dos_size_is_the_paper_s_model():
+    assert count_parameters(SIZES["dos"]) + 12 == 1_061_998
+    assert (SIZES["dos"].sample, SIZES["paper"].sample) == ("environment", "sample")
 
 
 def test_pooled_shares_and_first_layer():

@@ -92,6 +92,14 @@ def test_the_model_is_the_composition_of_figure_7(arguments: dict, training: boo
     assert all(torch.allclose(one, other, rtol=1e-8, atol=1e-10) for one, other in pairs)
 
 
+def test_features_on_the_grid_give_the_dos_of_their_atoms() -> None:
+    model: Any = small("csgnn")
+    environments, _ = batch()
+    assert torch.equal(model.forward_grid(model.mapping(environments)), model.atom_dos(environments))
+    with pytest.raises(ValueError, match="features of shape"):
+        model.forward_grid(torch.zeros(1, 162, 2, 5, dtype=torch.float64))
+
+
 def test_all_forms_agree(dtype: torch.dtype) -> None:
     environments, _ = batch(dtype)
     outcomes = []

@@ -51,6 +51,16 @@ def test_speed_prints_a_table_and_keeps_everything(work, capsys):
     assert result["differences"]["composition-as-is"] < 1e-3
 
 
+def test_speed_of_the_model_of_the_dos(work, capsys):
+    words = ["speed", "--sizes", "dos", "--batch", "16", "--repeats", "1", "--contenders", "auto", "composition-as-is"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "dos: density of states, level 3, R = 1, C = 32, F = 4, batch 16; per environment" in shown
+    result = read(work / "runs" / "benchmark", "speed")["sizes"]["dos"]
+    assert set(result["speedups"]["auto"]) == set(result["share_of_roof"]["auto"]) == {"training", "inference"}
+    assert result["differences"]["composition-as-is"] < 0.15  # gradients in float32
+
+
 def test_speed_of_inference_alone(work, capsys):
     words = ["speed", "--sizes", "tiny", "--repeats", "1", "--contenders", "auto", "--modes", "inference"]
     assert main([*words, "--no-roof", "--batch", "2", "--output", "here"]) == 0
