@@ -202,6 +202,7 @@ class AGNI(DOSModel):
         for inner in (4 * num_widths, hidden, hidden):
             self.dense.extend([nn.Linear(inner, hidden), NormReLU(hidden)])
         self.output = DOSOutput(hidden, num_bins)
+        self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
         """Predict what each atom contributes to the DOS.

@@ -137,6 +137,7 @@ class CSGNNDOS(DOSModel):
         for inner, outer in ((width, 2 * width), (2 * width, hidden), (hidden, hidden)):
             self.dense.extend([nn.Linear(inner, outer), NormReLU(outer)])
         self.output = DOSOutput(hidden, num_bins)
+        self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
         """Predict what each atom contributes to the DOS, chunk by chunk.

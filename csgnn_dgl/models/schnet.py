@@ -97,6 +97,7 @@ class SchNet(DOSModel):
         )
         self.readout = nn.Sequential(linear(num_features, hidden), ShiftedSoftplus())
         self.output = DOSOutput(hidden, num_bins)
+        self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
         """Predict what each atom contributes to the DOS.

@@ -30,7 +30,7 @@ class NormReLU(nn.Module):
     eps
         ε.
     momentum
-        Share of each new batch in the running averages.
+        Share of each new batch in the running averages; a larger one for the first batches, whose plain mean they are.
 
     Shapes
     ------
@@ -46,6 +46,7 @@ class NormReLU(nn.Module):
         self.eps = eps
         self.momentum = momentum
         self.observing = True
+        self._count: int | None = None  # of the batches tracked, where reading it would make a GPU wait
         self.weight = nn.Parameter(torch.ones(channels))
         self.bias = nn.Parameter(torch.zeros(channels))
         self.register_buffer("running_mean", torch.zeros(channels))
@@ -70,14 +71,12 @@ class NormReLU(nn.Module):
             self.check_count(len(rows))
         if self.measures and num_processes() > 1:
             return _AcrossProcesses.apply(rows, self.weight, self.bias, self).view(features.shape)
-        mean, variance = self.running_mean, self.running_var
+        mean, variance, share = self.running_mean, self.running_var, 0.0
         if self.measures and self.observing:
-            self.num_batches_tracked += 1
+            share = self._share()
         elif self.measures:  # as many tensors as when observing: checkpointing counts what is kept for the gradient
             mean, variance = mean.clone(), variance.clone()
-        result = nn.functional.batch_norm(
-            rows, mean, variance, self.weight, self.bias, self.measures, self.momentum, self.eps
-        )
+        result = nn.functional.batch_norm(rows, mean, variance, self.weight, self.bias, self.measures, share, self.eps)
         return result.relu_().view(features.shape)
 
     def check_count(self, count: int) -> None:
@@ -90,10 +89,20 @@ class NormReLU(nn.Module):
         """Add the moments of a batch to the running averages."""
         if not self.observing:
             return
-        self.num_batches_tracked += 1
+        share = self._share()
         unbiased = moments.scatter / max(moments.total - 1, 1)
-        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
+
+    def _share(self) -> float:
+        """Count a batch and return its share in the running averages."""
+        self.num_batches_tracked += 1
+        self._count = int(self.num_batches_tracked) if self._count is None else self._count + 1
+        return max(self.momentum, 1 / self._count)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._count = None
 
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""

@@ -11,6 +11,7 @@ from csgnn_dgl.mapping import Environments, find_environments
 from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.models.checkpoints import network_of
 from csgnn_dgl.models.dos import DOSOutput
+from csgnn_dgl.nn import NormReLU
 from tests.models.molecules import CELL, CUTOFF, PERIODIC, batch, positions, small
 from tests.tolerances import TOLERANCE
 
@@ -184,3 +185,9 @@ def test_no_channel_of_the_output_starts_dead():
         output = DOSOutput(2, 5)
         bins = torch.rand(4, 1, 5)
         torch.testing.assert_close(output.smoothing(bins), bins.expand(4, 3, 5), rtol=0.11, atol=0.2)
+
+
+@pytest.mark.parametrize("name", DOS_MODELS)
+def test_running_averages_are_over_a_hundred_batches(name: str) -> None:
+    norms = [module for module in small(name).modules() if isinstance(module, NormReLU)]
+    assert norms and all(norm.momentum == 0.01 for norm in norms)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from csgnn_dgl.nn import moments
+from csgnn_dgl.nn import NormReLU, moments
 from csgnn_dgl.nn.moments import Moments, sum_across_processes
 from tests.tolerances import TOLERANCE
 
@@ -70,3 +70,16 @@ def test_one_process_has_nothing_to_combine() -> None:
     assert own.across_processes() is own
     values = torch.randn(3)
     assert sum_across_processes(values) is values
+
+
+def test_running_averages_begin_as_the_mean_of_the_batches_and_forget_slowly_after() -> None:
+    norm, batches = NormReLU(3, momentum=0.25), torch.randn(9, 50, 3)
+    for index, rows in enumerate(batches[:4], start=1):
+        norm(rows)
+        torch.testing.assert_close(norm.running_mean, batches[:index].mean(dim=(0, 1)))
+        torch.testing.assert_close(norm.running_var, batches[:index].var(dim=1).mean(dim=0))
+    copy = NormReLU(3, momentum=0.25)
+    copy.load_state_dict(norm.state_dict())
+    before = norm.running_mean.clone()
+    copy(batches[4])
+    torch.testing.assert_close(copy.running_mean, 0.75 * before + 0.25 * batches[4].mean(dim=0))
