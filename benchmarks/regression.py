@@ -38,35 +38,54 @@ def ratios(speed: Mapping[str, Any], memory: Mapping[str, Any]) -> dict[str, flo
     return found
 
 
+def kind_of_machine(machine: Mapping[str, Any]) -> str:
+    """Name the instructions that ratios hang on: those for vectors, and those for products in bfloat16.
+
+    Parameters
+    ----------
+    machine
+        What `benchmarks.machine.describe` returned.
+    """
+    return f"{machine['vector_instructions']}{', bfloat16' if machine['bf16_instructions'] else ''}"
+
+
 def store(found: Mapping[str, float], machine: Mapping[str, Any], path: Path = STORED) -> None:
-    """Write the ratios that later runs are held to."""
+    """Write the ratios that later runs on machines of this kind are held to; those of other kinds stay."""
+    stored = _kinds(path) if path.is_file() else {}
+    stored[kind_of_machine(machine)] = {"ratios": dict(found), "machine": dict(machine)}
     with atomic_write(path) as file:
-        file.write_text(
-            json.dumps({"ratios": dict(found), "machine": dict(machine)}, indent=1) + "\n", encoding="utf-8"
-        )
+        file.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
 
-def read(path: Path = STORED) -> dict[str, Any]:
-    """Read what `store` wrote.
+def read(machine: Mapping[str, Any], path: Path = STORED) -> dict[str, float]:
+    """Read the ratios that `store` wrote on a machine of the same kind.
 
     Raises
     ------
     InputError
-        If there is nothing readable.
+        If there are none.
     """
+    kinds, kind = _kinds(path), kind_of_machine(machine)
+    if kind not in kinds:
+        raise InputError(
+            f"{path} has ratios of machines with {'; '.join(kinds)}, and this one has {kind}; write its own with "
+            "`check --store`"
+        )
+    return dict(kinds[kind]["ratios"])
+
+
+def _kinds(path: Path) -> dict[str, Any]:
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {"ratios": dict(document["ratios"]), "machine": dict(document["machine"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {kind: {"ratios": dict(of["ratios"]), "machine": dict(of["machine"])} for kind, of in document.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} holds no ratios to compare with; write them with `check --store`") from error
 
 
 def compare(
-    found: Mapping[str, float], stored: Mapping[str, Any], machine: Mapping[str, Any], slack: float
+    found: Mapping[str, float], stored: Mapping[str, float], slack: float
 ) -> tuple[list[tuple[str, float | None, float, str]], bool]:
     """Compare ratios with the stored ones.
-
-    bfloat16 is left out if only one of both machines has instructions for it.
 
     Parameters
     ----------
@@ -74,8 +93,6 @@ def compare(
         Measured ratios by name.
     stored
         What `read` returned.
-    machine
-        What `benchmarks.machine.describe` returned.
     slack
         How much smaller a ratio may be, as a share of the stored one.
 
@@ -86,14 +103,11 @@ def compare(
     bool
         Whether all are well.
     """
-    same = machine["bf16_instructions"] == stored["machine"]["bf16_instructions"]
     rows: list[tuple[str, float | None, float, str]] = []
     well = True
-    for name, wanted in stored["ratios"].items():
+    for name, wanted in stored.items():
         value = found.get(name)
-        if name.startswith(BF16) and not same:
-            verdict = "left out"
-        elif value is None:
+        if value is None:
             verdict, well = "missing", False
         elif value < wanted * (1 - slack):
             verdict, well = f"worse by {100 * (1 - value / wanted):.0f} %", False

@@ -304,7 +304,7 @@ def startup(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """Measure the ratios and store them or compare them with the stored ones."""
     document = record(options)
-    stored = None if options.store else read(options.ratios)
+    stored = None if options.store else read(document["machine"], options.ratios)
     contenders = ["auto", BF16, OPPONENT]
     size = SIZES[options.size]
     timed = measure_speed(size, contenders, MODES, options.repeats, options.threads, "speed", bar, roof=False)
@@ -313,7 +313,7 @@ def check(options: argparse.Namespace) -> int:
         store(found, document["machine"], options.ratios)
         say(f"stored in {options.ratios}: " + ", ".join(f"{name} {value:.2f}" for name, value in found.items()))
         return 0
-    rows, well = compare(found, stored, document["machine"], options.slack)
+    rows, well = compare(found, stored, options.slack)
     say(f"\n{check_table(rows)}\n")
     if not well:
         say(f"worse than stored by more than {percent(options.slack)}: find the change, or store anew with --store")

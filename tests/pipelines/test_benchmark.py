@@ -2,12 +2,13 @@ import json
 
 import pytest
 
-from benchmarks import regression
+from benchmarks import machine, regression
 from pipelines import benchmark
 from pipelines.benchmark import main
 from tests.toy_shapes import write_shapes
 
 PNG = b"\x89PNG"
+AVX512 = {"vector_instructions": "AVX512", "bf16_instructions": True}
 
 
 @pytest.fixture
@@ -126,11 +127,8 @@ def test_check_stores_compares_and_fails(work, capsys, monkeypatch):
     taken = {"bytes": {"auto": {"added": 1}, "composition-as-is": {"added": 4}}}
     monkeypatch.setattr(benchmark, "measure_memory", lambda *args: taken)
     assert main([*words, "--store"]) == 0
-    assert regression.read(work / "r.json")["ratios"] == {
-        "auto, training": 2.0,
-        "auto, inference": 3.0,
-        "auto, memory": 4.0,
-    }
+    wanted = {"auto, training": 2.0, "auto, inference": 3.0, "auto, memory": 4.0}
+    assert regression.read(machine.describe(None, []), work / "r.json") == wanted
     assert main(words) == 0
     measured["speedups"]["auto"]["training"] = 0.9
     capsys.readouterr()
@@ -141,9 +139,10 @@ def test_check_stores_compares_and_fails(work, capsys, monkeypatch):
 
 
 def test_the_stored_ratios_are_readable():
-    stored = regression.read()
-    assert {"auto, training", "auto, inference", "auto, memory"} <= set(stored["ratios"])
-    assert min(stored["ratios"].values()) > 0
+    for kind in ({"vector_instructions": "AVX2", "bf16_instructions": False}, AVX512):
+        stored = regression.read(kind)
+        assert {"auto, training", "auto, inference", "auto, memory"} <= set(stored)
+        assert min(stored.values()) > 0
 
 
 def test_what_cannot_be_measured_is_one_sentence(failing, monkeypatch):
