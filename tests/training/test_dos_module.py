@@ -77,6 +77,8 @@ def band_energy(dos, electrons):
     """Eq. 4 in NumPy, for a DOS that is constant in each bin: whole bins up to the Fermi level, and a part of one."""
     filled = np.cumsum(dos) * 0.1
     last = int(np.searchsorted(filled, electrons - 1e-9))
+    if last == len(dos):  # a prediction with too few states: filled to the end of the grid
+        return (dos * 0.1 * PAPER_GRID.centres).sum(), 1.0
     part = (electrons - (filled[last - 1] if last else 0.0)) / dos[last]
     level = -30 + 0.1 * last + part
     whole = (dos[:last] * 0.1 * PAPER_GRID.centres[:last]).sum()
