@@ -2,17 +2,26 @@
 
 from csgnn_dgl.mapping.base import PointMapping
 from csgnn_dgl.mapping.environments import Environments, find_environments
+from csgnn_dgl.mapping.interpolated import InterpolatedMapping
 from csgnn_dgl.mapping.location import TriangleLocator
 from csgnn_dgl.mapping.nearest import NearestVertexMapping
+from csgnn_dgl.mapping.neighbours import NeighbourMapping
 from csgnn_dgl.mapping.prism import PrismMapping
 from csgnn_dgl.mapping.shell import ShellMapping
 
 MAPPINGS: dict[str, type[PrismMapping] | type[ShellMapping]] = {"prism": PrismMapping, "shell": ShellMapping}
+NEIGHBOUR_MAPPINGS: dict[str, type[NearestVertexMapping] | type[InterpolatedMapping]] = {
+    "nearest": NearestVertexMapping,
+    "interpolated": InterpolatedMapping,
+}
 
 __all__ = [
     "MAPPINGS",
+    "NEIGHBOUR_MAPPINGS",
     "Environments",
+    "InterpolatedMapping",
     "NearestVertexMapping",
+    "NeighbourMapping",
     "PointMapping",
     "PrismMapping",
     "ShellMapping",

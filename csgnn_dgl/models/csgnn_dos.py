@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from csgnn_dgl.graphs.grid import ConcentricGrid
+from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
 from csgnn_dgl.mapping.environments import CUTOFF, Environments
-from csgnn_dgl.mapping.nearest import NearestVertexMapping, Shells
+from csgnn_dgl.mapping.neighbours import Shells
 from csgnn_dgl.models.dos import DOSModel, DOSOutput, check_counts
 from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.block import ConcentricBlock
@@ -24,7 +25,7 @@ from csgnn_dgl.nn.pool import SpherePool
 class CSGNNDOS(DOSModel):
     """Concentric spherical GNN that predicts each atom's share of the DOS (Sec. 4.2, Fig. 7, A.3).
 
-    Neighbours within the cutoff are mapped to the grid's shells as 1/d. At every level but the icosahedron, two
+    Neighbours within the cutoff are mapped to the grid's shells as 1/d (`mapping`). At every level but the icosahedron, two
     intra-sphere convolutions (Eq. 2) and two radial ones (Eq. 3; with one sphere these are 1×1 convolutions) are
     followed by mean pooling; on the icosahedron, one intra-sphere convolution, the mean over its vertices and the
     spheres, and a 1×1 convolution. Two dense layers and a :class:`~csgnn_dgl.models.dos.DOSOutput` follow. Every
@@ -48,7 +49,10 @@ class CSGNNDOS(DOSModel):
     cutoff
         Radius of the environments in Å.
     shells
-        Where the shells begin; see :class:`~csgnn_dgl.NearestVertexMapping`.
+        Where the shells begin; see :class:`~csgnn_dgl.mapping.NeighbourMapping`.
+    mapping
+        How neighbours get onto the grid: ``"nearest"``, the paper's :class:`~csgnn_dgl.mapping.NearestVertexMapping`,
+        or ``"interpolated"``, the continuous :class:`~csgnn_dgl.mapping.InterpolatedMapping`.
     num_bins
         Number of energy bins.
     base_width
@@ -89,6 +93,7 @@ class CSGNNDOS(DOSModel):
         channels: int = 32,
         cutoff: float = CUTOFF,
         shells: Shells = "published",
+        mapping: Literal["nearest", "interpolated"] = "nearest",
         num_bins: int = 310,
         base_width: int = 4,
         kernel_size: int | None = None,
@@ -102,6 +107,8 @@ class CSGNNDOS(DOSModel):
         check_counts(base_width=base_width, num_spheres=num_spheres)
         if not isinstance(chunk, int) or chunk < 3:
             raise ValueError(f"chunk must be an integer of at least 3, not {chunk!r}")
+        if mapping not in NEIGHBOUR_MAPPINGS:
+            raise ValueError(f"mapping must be one of {', '.join(NEIGHBOUR_MAPPINGS)}, not {mapping!r}")
         if kernel_size is None:
             kernel_size = 1 if num_spheres == 1 else 3
         self.config: dict[str, Any] = {
@@ -110,6 +117,7 @@ class CSGNNDOS(DOSModel):
             "channels": channels,
             "cutoff": self.cutoff,
             "shells": shells,
+            "mapping": mapping,
             "num_bins": num_bins,
             "base_width": base_width,
             "kernel_size": kernel_size,
@@ -122,7 +130,7 @@ class CSGNNDOS(DOSModel):
         self.chunk = chunk
         self.recompute = recompute
         self.grid = ConcentricGrid(level, num_spheres, kernel_size)
-        self.mapping = NearestVertexMapping(level, num_spheres, channels, cutoff, shells)
+        self.mapping = NEIGHBOUR_MAPPINGS[mapping](level, num_spheres, channels, cutoff, shells)
         self.pool = SpherePool("mean", form)
         self.blocks = nn.ModuleList()
         width = channels

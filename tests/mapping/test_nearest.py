@@ -9,7 +9,7 @@ import torch
 from csgnn_dgl.geometry import icosahedral_rotations, icosphere, random_rotations, vertex_permutations
 from csgnn_dgl.mapping import Environments, NearestVertexMapping, find_environments
 from csgnn_dgl.mapping.location import ROUNDING
-from csgnn_dgl.mapping.nearest import INNER_RADIUS
+from csgnn_dgl.mapping.neighbours import INNER_RADIUS
 from tests.mapping.brute_force import random_points
 from tests.tolerances import TOLERANCE
 
