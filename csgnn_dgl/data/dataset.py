@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
@@ -109,6 +110,9 @@ class EpochSampler(Sampler[int]):
     rank, world
         Number of this process and of all processes. Process `rank` takes the samples rank, rank + world, ...
         of the order.
+    groups
+        (size,) the group of each sample, numbered from 0: a shuffled order then mixes the groups evenly, so that every
+        stretch of it has nearly the share of each group that all samples have. None mixes without regard to groups.
 
     Notes
     -----
@@ -117,10 +121,21 @@ class EpochSampler(Sampler[int]):
     module that resumes sets the epoch when it makes its loader.
     """
 
-    def __init__(self, size: int, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        rank: int = 0,
+        world: int = 1,
+        groups: ArrayLike | None = None,
+    ) -> None:
         check_seed(seed)
         if size < 1:
             raise InputError(f"the sampler was given {size} samples; give at least one.")
+        self.groups = None if groups is None else np.asarray(groups, dtype=np.int64)
+        if self.groups is not None and self.groups.shape != (size,):
+            raise ValueError(f"{size} samples need as many groups, got {self.groups.shape}")
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not in 0..{world - 1}")
         self.size, self.seed, self.shuffle, self.rank, self.world = size, seed, shuffle, rank, world
@@ -141,7 +156,37 @@ class EpochSampler(Sampler[int]):
         epoch = self.epoch
         order = np.arange(self.size)
         if self.shuffle:
-            order = np.random.default_rng([self.seed, epoch, 0, ORDER_STREAM]).permutation(self.size)
+            source = np.random.default_rng([self.seed, epoch, 0, ORDER_STREAM])
+            order = source.permutation(self.size)
+            if self.groups is not None:
+                order = mix_evenly(order, self.groups[order], source)
             order = np.resize(order, len(self) * self.world)
         for index in order[self.rank :: self.world].tolist():
             yield EpochIndex(index, epoch)
+
+
+def mix_evenly(order: NDArray[np.int64], group: NDArray[np.int64], source: np.random.Generator) -> NDArray[np.int64]:
+    """Rearrange an order so that its groups are mixed evenly, each group's samples keeping theirs.
+
+    The k-th of the n samples of a group goes to a random place within the k-th of n equal parts of the order.
+
+    Parameters
+    ----------
+    order
+        (S,) the samples.
+    group
+        (S,) the group of each, numbered from 0.
+    source
+        What the places are drawn from.
+
+    Returns
+    -------
+    numpy.ndarray
+        (S,) the samples rearranged.
+    """
+    counts = np.bincount(group)
+    by_group = np.argsort(group, kind="stable")
+    rank = np.empty(len(order))
+    rank[by_group] = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
+    place = (rank + source.random(len(order))) / counts[group]
+    return order[np.argsort(place, kind="stable")]

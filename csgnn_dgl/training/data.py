@@ -10,6 +10,7 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from csgnn_dgl.data import (
@@ -130,10 +131,10 @@ class EpochData(L.LightningDataModule):
             )
 
     def _loader(
-        self, dataset: Dataset[dict[str, torch.Tensor]], size: int, train: bool
+        self, dataset: Dataset[dict[str, torch.Tensor]], size: int, train: bool, groups: ArrayLike | None = None
     ) -> DataLoader[dict[str, torch.Tensor]]:
         rank, world = self._world()
-        order = EpochSampler(size, seed=self.seed, shuffle=train, rank=rank, world=world)
+        order = EpochSampler(size, seed=self.seed, shuffle=train, rank=rank, world=world, groups=groups)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

@@ -292,8 +292,14 @@ class DOSData(EpochData):
         return self._datasets[split]
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
-        """Return training batches in a new order each epoch; the last incomplete batch is dropped."""
-        return self._loader(self.dataset("train"), len(self.dataset("train")), train=True)
+        """Return training batches in a new order each epoch; the last incomplete batch is dropped.
+
+        Each batch has nearly the share of each structure that all snapshots have: batch norm takes the mean DOS of a
+        batch for the one it was told, so it had better be the same in all of them.
+        """
+        dataset = self.dataset("train")
+        _, groups = np.unique(dataset.snapshots.structures, return_inverse=True)
+        return self._loader(dataset, len(dataset), train=True, groups=groups)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return the validation batches, each snapshot once."""

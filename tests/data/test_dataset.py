@@ -3,6 +3,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from csgnn_dgl.data import Augmentation, CloudDataset, EpochIndex, EpochSampler, PointClouds, collate
@@ -106,6 +108,35 @@ def test_processes_share_the_work(size: int, world: int) -> None:
     assert sorted(index for part in parts for index in part) == list(range(size))
 
 
+@settings(max_examples=50, deadline=None)
+@given(counts=st.lists(st.integers(1, 30), min_size=1, max_size=6), seed=st.integers(0, 1000))
+def test_groups_are_mixed_evenly(counts: list[int], seed: int) -> None:
+    groups = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    sampler = EpochSampler(len(groups), seed=seed, groups=groups)
+    order = np.array(list(sampler))
+    assert sorted(order) == list(range(len(groups)))
+    # at every place, the share of each group is that of the whole, but for one sample and one place of each group
+    for group, count in enumerate(counts):
+        seen = np.cumsum(groups[order] == group)
+        expected = count * np.arange(1, len(groups) + 1) / len(groups)
+        assert (np.abs(seen - expected) <= 1 + count * len(counts) / len(groups)).all()
+    if max(counts) > 3:
+        sampler.set_epoch(1)
+        assert list(sampler) != order.tolist()
+
+
+def test_equal_groups_fill_batches_equally() -> None:
+    groups = np.arange(40) % 4
+    order = list(EpochSampler(40, seed=1, groups=groups))
+    for start in range(0, 40, 4):
+        assert sorted(groups[order[start : start + 4]]) == [0, 1, 2, 3]
+    first = [index for index in order if groups[index] == 0]
+    assert first != sorted(first)
+    # processes share each batch
+    parts = [list(EpochSampler(40, 1, True, rank, 2, groups)) for rank in range(2)]
+    assert [index for pair in zip(*parts, strict=True) for index in pair] == order
+
+
 def test_evaluation_is_in_order() -> None:
     assert list(EpochSampler(5, shuffle=False)) == [0, 1, 2, 3, 4]
     assert list(EpochSampler(5, shuffle=False, rank=1, world=2)) == [1, 3]
@@ -120,3 +151,5 @@ def test_bad_arguments() -> None:
         CloudDataset(CLOUDS, seed=-1)
     with pytest.raises(ValueError, match=r"rank 2 is not in 0..1"):
         EpochSampler(3, rank=2, world=2)
+    with pytest.raises(ValueError, match=r"3 samples need as many groups, got \(2,\)"):
+        EpochSampler(3, groups=[0, 1])

@@ -82,6 +82,13 @@ def test_the_order_depends_on_the_seed_only(source, workers):
     assert sum(len(batch["index"]) for batch in data.test_dataloader()) == 9
 
 
+def test_each_batch_has_its_share_of_every_structure(source):
+    data = DOSData(source, batch_size=3, seed=1)
+    structures = data.snapshots("train").structures
+    for batch in batches(data):
+        assert sorted(structures[index] for index in batch) == sorted(STRUCTURES)
+
+
 def test_training_is_turned_and_testing_is_not(source):
     data = DOSData(source, batch_size=3, train_rotation="SO3")
     assert data.dataset("train").rotation == "SO3"
