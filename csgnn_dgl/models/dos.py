@@ -117,11 +117,13 @@ class DOSModel(nn.Module, ABC):
 
     @torch.no_grad()
     def start_from(self, dos: Tensor) -> None:
-        """Make an untrained model predict the mean DOS of the training snapshots, with deviations of their size.
+        """Make an untrained model predict the mean DOS of the training snapshots, with deviations of their kind.
 
-        Without this, training spends its first thousands of steps on finding the scale. The last norm gets the mean
-        over the snapshots as its bias, and their standard deviation, 0.001 at least, as its weight; the smoothing after
-        it is scaled so that it keeps the integral.
+        Without this, training spends its first thousands of steps on finding the scale, and which bins rise and fall
+        together. The last norm gets the mean over the snapshots as its bias, and their standard deviation, 0.001 at
+        least, as its weight. The rows of the linear layer before it become random mixtures of the principal components
+        of the snapshots' DOS, each weighted by its singular value, at the lengths that they had; what the features do
+        at random moves the DOS along these components then. The smoothing is scaled so that it keeps the integral.
 
         Parameters
         ----------
@@ -135,6 +137,12 @@ class DOSModel(nn.Module, ABC):
         """
         if dos.dim() != 2 or dos.shape[1] != self.num_bins or len(dos) == 0:
             raise ValueError(f"DOS of shape (S, {self.num_bins}) with S > 0 expected, got {tuple(dos.shape)}")
+        _, sizes, components = torch.linalg.svd(dos.double() - dos.double().mean(dim=0), full_matrices=False)
+        if sizes[0] > 0:
+            rows = self.output.bins.weight
+            draws = torch.randn(len(sizes), rows.shape[1], dtype=torch.float64, device=rows.device)
+            mixtures = nn.functional.normalize(components.T * sizes @ draws, dim=1)
+            rows.copy_(mixtures.to(rows.dtype) * rows.norm(dim=1, keepdim=True))
         self.output.norm.bias.copy_(dos.mean(dim=0))
         self.output.norm.weight.copy_(dos.std(dim=0, correction=0).clamp(min=1e-3))
         kernels = self.output.smoothing.weight

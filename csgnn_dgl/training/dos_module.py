@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -11,7 +12,9 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
+from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.training.checkpoints import plain
 from csgnn_dgl.training.dos_data import DOSData, batch_environments
 from csgnn_dgl.training.dos_evaluation import DOSScore, Prediction, count_parameters, mean_prediction, score_dos
@@ -47,7 +50,7 @@ class DOSMeasures(nn.Module):
 
 
 class DOSModule(TrainingModule):
-    """Train and test a model of the DOS with the loss of Eq. 5.
+    """Train and test a model of the DOS with the loss of Eq. 5, and beyond the paper with that of the band energy.
 
     Logs the loss, the mean absolute errors of band energy (eV/atom) and Fermi level (eV), learning rate and snapshots
     per second, for training and validation, and draws predicted and reference DOS of one validation snapshot of each
@@ -62,8 +65,16 @@ class DOSModule(TrainingModule):
         The model. The data find neighbours up to its cutoff.
     alpha
         Weight α of the DOS in the loss; the FDOS has 1 - α.
+    beta
+        Weight β of a third term of the loss, the mean squared error of the band energy per atom (Eq. 4). Errors of the
+        FDOS that hardly count in Eq. 5 add up in the band energy where they have the same sign over many bins. The
+        paper has no such term; 0 leaves it out.
+    freeze_norms
+        Share of the epochs after which all batch norms keep their running averages, 0 to 1, so that the rest of the
+        training is that of the very function that is used in evaluation. The paper has nothing of the kind; 1 never
+        freezes them.
     start_at_mean
-        Whether a new training begins at the mean DOS of the training snapshots; see the function of this name.
+        Whether a new training begins at the mean DOS of the training snapshots, see `DOSModel.start_from`.
     learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
         See `TrainingModule`.
     """
@@ -72,6 +83,8 @@ class DOSModule(TrainingModule):
         self,
         network: DOSModel,
         alpha: float = 0.1,
+        beta: float = 0.0,
+        freeze_norms: float = 1.0,
         start_at_mean: bool = True,
         learning_rate: float = 5e-4,
         weight_decay: float = 1e-7,
@@ -87,7 +100,13 @@ class DOSModule(TrainingModule):
         )
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha!r}; give a number from 0 to 1")
+        if not 0 <= beta < math.inf:
+            raise ValueError(f"beta is {beta!r}; give a number of at least 0")
+        if not 0 <= freeze_norms <= 1:
+            raise ValueError(f"freeze_norms is {freeze_norms!r}; give a share of the epochs, from 0 to 1")
         self.alpha = alpha
+        self.beta = beta
+        self.freeze_norms = freeze_norms
         self.start_at_mean = start_at_mean
         self.predictions: list[Prediction] = []
         self.scores: list[DOSScore] = []
@@ -111,7 +130,13 @@ class DOSModule(TrainingModule):
         if self._trainer is not None:
             description["data"] = plain(self.data.reading())
             description["training"] = plain(
-                {**self.data.description(), "alpha": self.alpha, "start_at_mean": self.start_at_mean}
+                {
+                    **self.data.description(),
+                    "alpha": self.alpha,
+                    "beta": self.beta,
+                    "freeze_norms": self.freeze_norms,
+                    "start_at_mean": self.start_at_mean,
+                }
             )
         return description
 
@@ -122,12 +147,14 @@ class DOSModule(TrainingModule):
     def _step(self, stage: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         prediction = self(batch)
         reference, size = batch["dos"].to(prediction.dtype), len(batch["index"])
+        band, level = self._errors(prediction if self.beta else prediction.detach(), reference, batch["electrons"])
         loss = dos_loss(prediction, reference, self.alpha, self.data.grid)
+        if self.beta:
+            loss = loss + self.beta * band.square().mean().to(loss.dtype)
         measures = self.train_measures if stage == "train" else self.validation_measures
         measures.loss.update(loss.detach(), weight=size)
-        band, level = self._errors(prediction.detach(), reference, batch["electrons"])
-        measures.band_energy_mae.update(band)
-        measures.fermi_level_mae.update(level)
+        measures.band_energy_mae.update(band.detach())
+        measures.fermi_level_mae.update(level.detach())
         for name in ("loss", "band_energy_mae", "fermi_level_mae"):
             self.log(f"{stage}/{name}", getattr(measures, name), on_step=False, on_epoch=True, batch_size=size)
         return loss, prediction
@@ -142,6 +169,25 @@ class DOSModule(TrainingModule):
         band = band_energy(usable, electrons, grid, "top") - band_energy(wanted, electrons, grid, "top")
         level = fermi_level(usable, electrons, grid, "top") - fermi_level(wanted, electrons, grid, "top")
         return band.abs() + lost, level.abs() + lost
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze the norms when it is time; Lightning has just put all of them into training mode.
+
+        Raises
+        ------
+        InputError
+            If the norms are to be frozen in a training without an end.
+        """
+        super().on_train_epoch_start()
+        if self.freeze_norms == 1:
+            return
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0:
+            raise InputError("freeze_norms has to know when the training ends; give trainer.max_epochs")
+        if self.current_epoch >= self.freeze_norms * epochs:
+            for module in self.network.modules():
+                if isinstance(module, NormReLU):
+                    module.eval()
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of `csgnn_dgl.training.dos_data.SnapshotDataset`."""

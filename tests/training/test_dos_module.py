@@ -11,6 +11,7 @@ from csgnn_dgl.data import load_snapshots
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, StructureMean
+from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.training import DOSData, DOSModule, RunFolder
 from csgnn_dgl.training.dos_data import SnapshotDataset, batch_environments
 from csgnn_dgl.training.dos_module import dos_loss
@@ -128,7 +129,7 @@ def test_a_checkpoint_says_what_is_needed_to_use_it(build, source):
 
 @pytest.mark.parametrize(("kind", "workers"), [("agni", 2), ("csgnn", 0)])
 def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, kind, workers):
-    options = {"schedule": "one_cycle"}
+    options = {"schedule": "one_cycle", "beta": 0.01, "freeze_norms": 0.5}
     turned = {"train_rotation": "SO3", "num_workers": workers}
     trainer, straight, data, folder = build(kind, "straight", data=turned, **options)
     trainer.fit(straight, datamodule=data)
@@ -213,9 +214,70 @@ def test_a_prediction_that_is_no_number_has_no_error(build):
     assert np.isnan(folder.history[-1]["validation/band_energy_mae"])
 
 
-def test_alpha_is_a_share():
-    with pytest.raises(ValueError, match="alpha is 1.5"):
-        DOSModule(DOS_MODELS["agni"](**NETWORKS["agni"]), alpha=1.5)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"alpha": 1.5}, "alpha is 1.5"),
+        ({"beta": -0.1}, "beta is -0.1"),
+        ({"beta": float("nan")}, "beta is nan"),
+        ({"freeze_norms": 1.1}, "freeze_norms is 1.1"),
+    ],
+)
+def test_options_out_of_range_are_refused(option, message):
+    with pytest.raises(ValueError, match=message):
+        DOSModule(DOS_MODELS["agni"](**NETWORKS["agni"]), **option)
+
+
+def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build, monkeypatch):
+    trainer, model, data, folder = build(max_epochs=1, beta=0.5, learning_rate=1e-3)
+    trainer.fit(model, datamodule=data)
+    batch = data.dataset("val").__getitems__(range(6))
+    arguments = batch_environments(batch), batch["snapshot"], 6
+    prediction = model.network.eval()(*arguments)
+    pairs = [
+        (band_energy(p.double().numpy(), 4.0)[0], band_energy(r.double().numpy(), 4.0)[0])
+        for p, r in zip(prediction.detach(), batch["dos"], strict=True)
+    ]
+    squares = [(one - other) ** 2 for one, other in pairs]
+    expected = float(dos_loss(prediction.detach(), batch["dos"], 0.1, PAPER_GRID)) + 0.5 * np.mean(squares)
+    assert folder.history[-1]["validation/loss"] == pytest.approx(expected, rel=1e-4)
+    # along its gradient the loss falls as it says: which it would not if the term had none
+    monkeypatch.setattr(model, "log", lambda *_, **__: None)
+    model.network.double()
+    loss, _ = model._step("validation", batch)
+    gradients = torch.autograd.grad(loss, list(model.network.parameters()))
+    size = float(sum(gradient.square().sum() for gradient in gradients))
+    with torch.no_grad():
+        for parameter, gradient in zip(model.network.parameters(), gradients, strict=True):
+            parameter -= gradient * (1e-6 / size**0.5)
+    lower, _ = model._step("validation", batch)
+    assert float((loss - lower).detach()) == pytest.approx(1e-6 * size**0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_norms_freeze_for_the_last_epochs(build, kind):
+    class Watch(L.Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_train_epoch_end(self, trainer, pl_module):
+            norms = [module for module in pl_module.modules() if isinstance(module, NormReLU)]
+            self.seen.append((torch.cat([norm.running_mean for norm in norms]), [norm.measures for norm in norms]))
+
+    watch = Watch()
+    trainer, model, data, _ = build(kind, max_epochs=4, callbacks=[watch], freeze_norms=0.5)
+    trainer.fit(model, datamodule=data)
+    means, measures = zip(*watch.seen, strict=True)
+    assert [all(each) for each in measures] == [True, True, False, False]
+    assert not any(measures[2])
+    assert not torch.equal(means[0], means[1])
+    assert torch.equal(means[1], means[2]) and torch.equal(means[1], means[3])
+
+
+def test_freezing_norms_needs_an_end(build):
+    trainer, model, data, _ = build(max_epochs=-1, freeze_norms=0.5, trainer={"max_steps": 2})
+    with pytest.raises(InputError, match="freeze_norms has to know when the training ends; give trainer.max_epochs"):
+        trainer.fit(model, datamodule=data)
 
 
 def test_training_in_float64_works(build):
