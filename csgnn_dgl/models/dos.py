@@ -140,8 +140,8 @@ class DOSModel(nn.Module, ABC):
         _, sizes, components = torch.linalg.svd(dos.double() - dos.double().mean(dim=0), full_matrices=False)
         if sizes[0] > 0:
             rows = self.output.bins.weight
-            draws = torch.randn(len(sizes), rows.shape[1], dtype=torch.float64, device=rows.device)
-            mixtures = nn.functional.normalize(components.T * sizes @ draws, dim=1)
+            # In the basis of the components random rows are as random as before.
+            mixtures = nn.functional.normalize(components.T * sizes @ (components @ rows.double()), dim=1)
             rows.copy_(mixtures.to(rows.dtype) * rows.norm(dim=1, keepdim=True))
         self.output.norm.bias.copy_(dos.mean(dim=0))
         self.output.norm.weight.copy_(dos.std(dim=0, correction=0).clamp(min=1e-3))

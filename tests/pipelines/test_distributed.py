@@ -13,10 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.tolerances import TOLERANCE
 from tests.toy_shapes import NUM_POINTS, write_shapes
+from tests.toy_snapshots import NETWORKS, write_snapshots
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 WHOLE_BATCH = 8
+WHOLE_BATCH_OF_SNAPSHOTS = 6
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +42,29 @@ def config(tmp_path_factory):
     return file
 
 
-def fit(processes, config, runs, *options):
+@pytest.fixture(scope="module", params=sorted(NETWORKS))
+def dos_config(request, tmp_path_factory):
+    """A small training of each model of the DOS, all of it that differs between processes switched on."""
+    folder = tmp_path_factory.mktemp("torchrun")
+    kind = {"csgnn": "CSGNNDOS", "agni": "AGNI", "schnet": "SchNet"}[request.param]
+    network = {"class_path": f"csgnn_dgl.models.{kind}", "init_args": NETWORKS[request.param]}
+    content = {
+        "model": {"network": network, "beta": 0.01, "freeze_norms": 0.5, "schedule": "one_cycle"},
+        "data": {"source": str(write_snapshots(folder / "data", num_train=7)), "train_rotation": "SO3"},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu", "log_every_n_steps": 1},
+        "test_at_end": True,
+    }
+    file = folder / "small.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def fit(processes, config, runs, *options, experiment="modelnet", batch=WHOLE_BATCH):
     """Run the program; return its run folder and what it printed."""
     start = TORCHRUN if processes == 2 else ()
-    size = ["--data.batch_size", str(WHOLE_BATCH // processes)]
-    command = [sys.executable, *start, "-m", "pipelines.modelnet", "fit", "--config", config, "--runs", runs, *size]
+    size = ["--data.batch_size", str(batch // processes)]
+    program = f"pipelines.{experiment}"
+    command = [sys.executable, *start, "-m", program, "fit", "--config", config, "--runs", runs, *size]
     done = subprocess.run(
         [*map(str, command), "--name", str(processes), *options],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
@@ -90,3 +110,20 @@ def test_two_processes_train_and_test_as_one_does(config, tmp_path, precision, g
     assert results(two) == results(one)
     assert [result["num_shapes"] for result in results(two)] == [15] * 4
     assert shown_by_two.count("epoch 1/2") == shown.count("epoch 1/2") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_train_models_of_the_dos_as_one_does(dos_config, tmp_path):
+    options = ("--trainer.precision", "64-true")
+    (one, _), (two, _) = (
+        fit(number, dos_config, tmp_path, *options, experiment="dos", batch=WHOLE_BATCH_OF_SNAPSHOTS)
+        for number in (1, 2)
+    )
+    close = {"rel": TOLERANCE[torch.float32]["rtol"], "abs": TOLERANCE[torch.float32]["atol"]}
+    losses = logged(one, "train/step_loss")
+    assert len(losses) == 2 * 3  # 21 snapshots in whole batches of 6
+    assert logged(two, "train/step_loss") == pytest.approx(losses, **close)
+    for key in ("train/loss", "validation/loss", "validation/band_energy_mae", "validation/fermi_level_mae"):
+        assert logged(two, key) == pytest.approx(logged(one, key), **close)
+    for row, other in zip(results(one), results(two), strict=True):
+        assert other["band_energy_mae"] == pytest.approx(row["band_energy_mae"], **close)
