@@ -262,7 +262,7 @@ def test_every_config_parses(capsys, name):
     assert not end.value.code
     content = yaml.safe_load(capsys.readouterr().out)
     network = content["model"]["network"]
-    kind = "agni" if name == "quick" else name.split("_")[0]
+    kind = "csgnn" if name == "quick" else name.split("_")[0]
     assert network["class_path"] == f"csgnn_dgl.models.{DOS_MODELS[kind].__name__}"
 
 
