@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from csgnn_dgl.mapping.environments import CUTOFF
-from csgnn_dgl.mapping.neighbours import INNER_RADIUS, NeighbourMapping, Shells, Spread
+from csgnn_dgl.mapping.neighbours import INNER_RADIUS, NeighbourMapping, Spread
 
 
 class InterpolatedMapping(NeighbourMapping):
@@ -17,8 +17,10 @@ class InterpolatedMapping(NeighbourMapping):
 
     .. math::
 
-        w_a \propto p \cdot (b \times c), \quad w_b \propto p \cdot (c \times a), \quad w_c \propto p \cdot (a \times b),
-        \quad w_{s+1} = t - s, \quad w_s = 1 - (t - s), \quad t = (d - r_0) / \Delta - 1/2
+        w_a \propto p \cdot (b \times c), \quad w_b \propto p \cdot (c \times a), \quad
+        w_c \propto p \cdot (a \times b),
+
+        w_{s+1} = t - s, \quad w_s = 1 - (t - s), \quad t = (d - r_0) / \Delta - 1/2
 
     with the weights of the corners adding up to 1, and s the integer part of t. Neighbours within the centre of the
     first shell belong to it alone; from the centre of the last shell to the cutoff they fade to nothing. So the
@@ -36,17 +38,9 @@ class InterpolatedMapping(NeighbourMapping):
 
     normals: Tensor
 
-    def __init__(
-        self,
-        level: int = 3,
-        num_spheres: int = 1,
-        channels: int = 32,
-        cutoff: float = CUTOFF,
-        shells: Shells = "published",
-    ) -> None:
-        super().__init__(level, num_spheres, channels, cutoff, shells)
-        a, b, c = self.locator.vertices.numpy()[self.locator.faces.numpy()].swapaxes(0, 1)
-        # (9, F): the planes through the edges opposite to a, b and c; all three are positive within the triangle.
+    def make_tables(self, corners: NDArray[np.float64]) -> None:
+        """Add the normals (9, F) of the planes through the edges opposite to a, b and c, turned inwards."""
+        a, b, c = corners.swapaxes(0, 1)
         self.add_table("normals", np.concatenate([np.cross(b, c).T, np.cross(c, a).T, np.cross(a, b).T]))
 
     def spread(self, points: Tensor, distance: Tensor) -> Spread:

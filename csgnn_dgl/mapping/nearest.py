@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from csgnn_dgl.mapping.environments import CUTOFF
 from csgnn_dgl.mapping.location import ROUNDING
-from csgnn_dgl.mapping.neighbours import INNER_RADIUS, NeighbourMapping, Shells, Spread
+from csgnn_dgl.mapping.neighbours import INNER_RADIUS, NeighbourMapping, Spread
 
 
 class NearestVertexMapping(NeighbourMapping):
@@ -38,17 +38,8 @@ class NearestVertexMapping(NeighbourMapping):
 
     sides: Tensor
 
-    def __init__(
-        self,
-        level: int = 3,
-        num_spheres: int = 1,
-        channels: int = 32,
-        cutoff: float = CUTOFF,
-        shells: Shells = "published",
-    ) -> None:
-        super().__init__(level, num_spheres, channels, cutoff, shells)
-        corners = self.locator.vertices.numpy()[self.locator.faces.numpy()]
-        # (9, F): unit normals of the planes halfway between the corners a and b, b and c, c and a.
+    def make_tables(self, corners: NDArray[np.float64]) -> None:
+        """Add the unit normals (9, F) of the planes halfway between the corners a and b, b and c, c and a."""
         sides = corners - np.roll(corners, -1, axis=1)
         sides /= np.linalg.norm(sides, axis=2, keepdims=True)
         self.add_table("sides", sides.reshape(-1, 9).T)

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from csgnn_dgl.mapping.base import _zeros, check_sizes
@@ -93,6 +95,7 @@ class NeighbourMapping(TableModule, ABC):
         self.shells = shells
         self.locator = TriangleLocator(level)
         self.num_vertices = len(self.locator.vertices)
+        self.make_tables(self.locator.vertices.numpy()[self.locator.faces.numpy()])
 
     @property
     def level(self) -> int:
@@ -125,6 +128,16 @@ class NeighbourMapping(TableModule, ABC):
         """Show the arguments in ``print(module)``."""
         sizes = f"level={self.level}, num_spheres={self.num_spheres}, channels={self.channels}"
         return f"{sizes}, cutoff={self.cutoff:g}, shells={self.shells!r}"
+
+    @abstractmethod
+    def make_tables(self, corners: NDArray[np.float64]) -> None:
+        """Add the tables that `spread` reads.
+
+        Parameters
+        ----------
+        corners
+            (F, 3, 3) the corners of the triangles, each with its three coordinates.
+        """
 
     @abstractmethod
     def spread(self, points: Tensor, distance: Tensor) -> Spread:

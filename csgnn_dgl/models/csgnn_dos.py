@@ -25,12 +25,12 @@ from csgnn_dgl.nn.pool import SpherePool
 class CSGNNDOS(DOSModel):
     """Concentric spherical GNN that predicts each atom's share of the DOS (Sec. 4.2, Fig. 7, A.3).
 
-    Neighbours within the cutoff are mapped to the grid's shells as 1/d (`mapping`). At every level but the icosahedron, two
-    intra-sphere convolutions (Eq. 2) and two radial ones (Eq. 3; with one sphere these are 1×1 convolutions) are
-    followed by mean pooling; on the icosahedron, one intra-sphere convolution, the mean over its vertices and the
-    spheres, and a 1×1 convolution. Two dense layers and a :class:`~csgnn_dgl.models.dos.DOSOutput` follow. Every
-    convolution and dense layer has a bias, batch norm and ReLU; an intra-sphere convolution whose widths match adds its
-    input. With the defaults there are 1,061,998 parameters, with one channel 1,061,006.
+    Neighbours within the cutoff are mapped to the grid's shells as 1/d, see `mapping`. At every level but the
+    icosahedron, two intra-sphere convolutions (Eq. 2) and two radial ones (Eq. 3; with one sphere these are 1×1
+    convolutions) are followed by mean pooling; on the icosahedron, one intra-sphere convolution, the mean over its
+    vertices and the spheres, and a 1×1 convolution. Two dense layers and a :class:`~csgnn_dgl.models.dos.DOSOutput`
+    follow. Every convolution and dense layer has a bias, batch norm and ReLU; an intra-sphere convolution whose widths
+    match adds its input. With the defaults there are 1,061,998 parameters, with one channel 1,061,006.
 
     Only `chunk` environments at a time are computed. Such a chunk is the batch of the batch norms in training; it
     takes every k-th atom of the batch, k being the number of chunks, so that every chunk has its share of each

@@ -144,7 +144,7 @@ def test_keeps_its_tables_and_refuses_what_all_mappings_refuse():
     assert not mapping.state_dict()
     with pytest.raises(ValueError, match="shells must be 'published' or 'uniform', not 'log'"):
         InterpolatedMapping(shells="log")  # type: ignore[arg-type]
-    environments = find_environments([[0, 0, 0], [0, 0, 6.9]])
+    environments = find_environments(np.array([[0, 0, 0], [0, 0, 6.9]]))
     with pytest.raises(ValueError, match=r"a neighbour lies at 6\.9 Å, beyond the cutoff of 5 Å"):
         InterpolatedMapping(0, cutoff=5.0)(environments)
 

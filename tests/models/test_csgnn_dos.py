@@ -10,13 +10,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
-from csgnn_dgl.geometry import icosphere
-from csgnn_dgl.mapping import Environments, NearestVertexMapping, find_environments
+from csgnn_dgl.geometry import icosahedral_rotations, icosphere
+from csgnn_dgl.mapping import Environments, InterpolatedMapping, NearestVertexMapping, find_environments
 from csgnn_dgl.models import CSGNNDOS
 from csgnn_dgl.models.csgnn_dos import environments_of
 from csgnn_dgl.nn import NormReLU
 from tests.forms import FORMS
-from tests.models.molecules import CELL, PERIODIC, batch, crystal, positions, small
+from tests.models.molecules import CELL, CUTOFF, PERIODIC, batch, crystal, positions, small
 from tests.tolerances import TOLERANCE
 
 
@@ -119,16 +119,46 @@ def test_shells_and_sizes_reach_the_mapping() -> None:
     environments = find_environments(positions(4), cutoff=5.0)
     wanted = NearestVertexMapping(1, 2, 3, 5.0, "uniform")(environments)
     assert torch.equal(model.mapping(environments), wanted)
+    model = CSGNNDOS(level=1, num_spheres=2, channels=3, cutoff=5.0, shells="uniform", mapping="interpolated")
+    wanted = InterpolatedMapping(1, 2, 3, 5.0, "uniform")(environments)
+    assert torch.equal(model.mapping(environments), wanted)
+    assert model.config["mapping"] == "interpolated"
     assert [conv.kernel_size for conv in model.blocks[0].radial] == [3, 3]
     kept: Any = CSGNNDOS(level=1, num_spheres=2, kernel_size=1, self_loop=False, base_width=1)
     assert [conv.kernel_size for conv in kept.blocks[0].radial] == [1, 1]
     assert not any(conv.self_loop for block in kept.blocks for conv in block.intra)
 
 
-@pytest.mark.parametrize("arguments", [{"chunk": 2}, {"base_width": 0}, {"channels": 0}, {"shells": "none"}])
+@pytest.mark.parametrize(
+    "arguments", [{"chunk": 2}, {"base_width": 0}, {"channels": 0}, {"shells": "none"}, {"mapping": "linear"}]
+)
 def test_wrong_arguments_are_refused(arguments: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         small("csgnn", **arguments)
+
+
+def test_with_interpolation_the_icosahedral_rotations_change_nothing(dtype: torch.dtype) -> None:
+    model, (environments, snapshot) = small("csgnn", dtype, mapping="interpolated", num_spheres=2), batch(dtype)
+    wanted = model(environments, snapshot, 3)
+    for rotation in icosahedral_rotations():
+        turned = model(environments.rotated(torch.tensor(rotation)), snapshot, 3)
+        torch.testing.assert_close(turned, wanted, **TOLERANCE[dtype])
+
+
+def test_with_interpolation_the_dos_is_a_continuous_function_of_the_positions() -> None:
+    # a neighbour moves through ten shells and several triangles, and out of the environment
+    path = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None] * torch.tensor([1.1, 1.3, 2.46]) + 0.1
+    path = path[path.norm(dim=1) <= CUTOFF]
+    centre = torch.arange(len(path))
+    alone = Environments(path, centre, centre, len(path) + 1)  # the last atom has no neighbour at all
+    jumps = {}
+    for mapping in ("nearest", "interpolated"):
+        with torch.no_grad():
+            dos = small("csgnn", mapping=mapping, channels=10).atom_dos(alone)
+        jumps[mapping] = float(dos[: len(path)].diff(dim=0).abs().max())
+        outside = (dos[len(path) - 1] - dos[-1]).abs().max()
+        assert (float(outside) < 1e-3 * float(dos.abs().max())) == (mapping == "interpolated")
+    assert jumps["interpolated"] < jumps["nearest"] / 20
 
 
 @pytest.mark.parametrize("chunk", [3, 5, 7, 15])

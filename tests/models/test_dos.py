@@ -179,6 +179,31 @@ def test_an_untrained_model_may_start_from_the_mean_of_the_training_snapshots(ki
         model.start_from(reference[:, :3])
 
 
+@all_models
+def test_an_untrained_model_moves_the_dos_along_its_principal_components(kind):
+    torch.manual_seed(3)
+    model = DOS_MODELS[kind](cutoff=CUTOFF, num_bins=40).double()
+    before = model.output.bins.weight.detach().clone()
+    # snapshots that differ in two ways, one four times as much as the other
+    energies = torch.linspace(0, 1, 40, dtype=torch.float64)
+    ways = torch.stack([torch.sin(7 * energies), torch.cos(11 * energies)])
+    ways = torch.linalg.qr(ways.T)[0].T
+    reference = 1 + torch.randn(200, 2, dtype=torch.float64) * torch.tensor([0.2, 0.05]) @ ways
+    model.start_from(reference)
+    rows = model.output.bins.weight.detach()
+    torch.testing.assert_close(rows.norm(dim=1), before.norm(dim=1))
+    scaled = rows / rows.norm(dim=1, keepdim=True) * model.output.norm.weight.detach()[:, None]
+    # whatever the features are, the bins move within the plane of the two ways, but for the least weight of a bin
+    away = scaled - ways.T @ (ways @ scaled)
+    assert float(away.norm()) < 0.05 * float(scaled.norm())
+    sizes = torch.linalg.svdvals(scaled)
+    assert sizes[1] < 0.5 * sizes[0] and sizes[2] < 0.05 * sizes[0]
+    again = DOS_MODELS[kind](cutoff=CUTOFF, num_bins=40).double()
+    again.load_state_dict({**model.state_dict(), "output.bins.weight": before})
+    again.start_from(reference)  # no draws: the same weights begin in the same place
+    assert torch.equal(again.output.bins.weight, model.output.bins.weight)
+
+
 def test_no_channel_of_the_output_starts_dead():
     for seed in range(20):
         torch.manual_seed(seed)
