@@ -94,6 +94,11 @@ class NormReLU(nn.Module):
         self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), share)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
 
+    def forget(self) -> None:
+        """Begin the running averages anew with the next batch."""
+        self.num_batches_tracked.zero_()
+        self._count = None
+
     def _share(self) -> float:
         """Count a batch and return its share in the running averages."""
         self.num_batches_tracked += 1

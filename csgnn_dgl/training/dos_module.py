@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import islice
 from typing import Any
 
 import torch
@@ -71,8 +72,8 @@ class DOSModule(TrainingModule):
         paper has no such term; 0 leaves it out.
     freeze_norms
         Share of the epochs after which all batch norms keep their running averages, 0 to 1, so that the rest of the
-        training is that of the very function that is used in evaluation. The paper has nothing of the kind; 1 never
-        freezes them.
+        training is that of the very function that is used in evaluation. The averages are taken anew for this, over
+        the training batches of one epoch. The paper has nothing of the kind; 1 never freezes them.
     start_at_mean
         Whether a new training begins at the mean DOS of the training snapshots, see `DOSModel.start_from`.
     learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
@@ -184,10 +185,28 @@ class DOSModule(TrainingModule):
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 0:
             raise InputError("freeze_norms has to know when the training ends; give trainer.max_epochs")
-        if self.current_epoch >= self.freeze_norms * epochs:
-            for module in self.network.modules():
-                if isinstance(module, NormReLU):
-                    module.eval()
+        first = math.ceil(self.freeze_norms * epochs)
+        if self.current_epoch < first:
+            return
+        norms = [module for module in self.network.modules() if isinstance(module, NormReLU)]
+        if self.current_epoch == first:
+            self._measure(norms)
+        for norm in norms:
+            norm.eval()
+
+    @torch.no_grad()
+    def _measure(self, norms: list[NormReLU]) -> None:
+        """Take the running averages of norms over the training batches of this epoch, with the weights as they are.
+
+        The averages that gathered in training lag behind the weights.
+        """
+        for norm in norms:
+            norm.forget()
+        precision, strategy = self.trainer.precision_plugin, self.trainer.strategy
+        for batch in islice(self.data.train_dataloader(), int(self.trainer.num_training_batches)):
+            moved = strategy.batch_to_device(precision.convert_input(batch), self.device)
+            with precision.forward_context():
+                self(moved)
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         """Loss of one batch of `csgnn_dgl.training.dos_data.SnapshotDataset`."""

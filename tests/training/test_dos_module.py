@@ -7,7 +7,7 @@ import torch
 from ase.io import iread, write
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
-from csgnn_dgl.data import load_snapshots
+from csgnn_dgl.data import EpochSampler, load_snapshots
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, StructureMean
@@ -254,24 +254,55 @@ def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build, monkey
     assert float((loss - lower).detach()) == pytest.approx(1e-6 * size**0.5, rel=1e-2)
 
 
+class WatchNorms(L.Callback):
+    """Keep the state of all norms at the end of each epoch, and the weights before it."""
+
+    def __init__(self):
+        self.averages, self.measures, self.weights = [], [], []
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        self.weights.append({name: value.clone() for name, value in pl_module.network.state_dict().items()})
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        norms = [module for module in pl_module.modules() if isinstance(module, NormReLU)]
+        self.averages.append(torch.cat([torch.cat([norm.running_mean, norm.running_var]) for norm in norms]))
+        self.measures.append({norm.measures for norm in norms})
+
+
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_norms_freeze_for_the_last_epochs(build, kind):
-    class Watch(L.Callback):
-        def __init__(self):
-            self.seen = []
-
-        def on_train_epoch_end(self, trainer, pl_module):
-            norms = [module for module in pl_module.modules() if isinstance(module, NormReLU)]
-            self.seen.append((torch.cat([norm.running_mean for norm in norms]), [norm.measures for norm in norms]))
-
-    watch = Watch()
+def test_norms_freeze_for_the_last_epochs_at_the_averages_of_one(build, kind):
+    watch = WatchNorms()
     trainer, model, data, _ = build(kind, max_epochs=4, callbacks=[watch], freeze_norms=0.5)
     trainer.fit(model, datamodule=data)
-    means, measures = zip(*watch.seen, strict=True)
-    assert [all(each) for each in measures] == [True, True, False, False]
-    assert not any(measures[2])
-    assert not torch.equal(means[0], means[1])
-    assert torch.equal(means[1], means[2]) and torch.equal(means[1], means[3])
+    assert watch.measures == [{True}, {True}, {False}, {False}]
+    first, second, third, last = watch.averages
+    assert not torch.equal(first, second) and not torch.equal(second, third)
+    assert torch.equal(third, last)
+    # plain means over the three batches of the third epoch, with the weights that it began with
+    network = DOS_MODELS[kind](**NETWORKS[kind])
+    network.load_state_dict(watch.weights[2])
+    norms = [module for module in network.modules() if isinstance(module, NormReLU)]
+    for norm in norms:
+        norm.momentum, norm.running_mean[:], norm.running_var[:] = 0.0, 0.0, 0.0
+        norm.forget()
+    sampler = EpochSampler(15, seed=5, groups=np.repeat(range(3), 5))
+    sampler.set_epoch(2)
+    order = list(sampler)
+    for start in (0, 4, 8):
+        batch = data.dataset("train").__getitems__(order[start : start + 4])
+        network(batch_environments(batch), batch["snapshot"], 4)
+    expected = torch.cat([torch.cat([norm.running_mean, norm.running_var]) for norm in norms])
+    torch.testing.assert_close(third, expected, **TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
+def test_norms_freeze_in_any_precision(build, precision):
+    watch = WatchNorms()
+    options = {"callbacks": [watch], "freeze_norms": 0.5, "trainer": {"precision": precision}}
+    trainer, model, data, folder = build("csgnn", max_epochs=2, **options)
+    trainer.fit(model, datamodule=data)
+    assert watch.measures == [{True}, {False}]
+    assert np.isfinite(folder.history[-1]["validation/loss"])
 
 
 def test_freezing_norms_needs_an_end(build):
