@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric
 from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
+from csgnn_dgl.models.dos import DOSOutput
 from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.training.checkpoints import plain
 from csgnn_dgl.training.dos_data import DOSData, batch_environments
@@ -74,6 +75,10 @@ class DOSModule(TrainingModule):
         Share of the epochs after which all batch norms keep their running averages, 0 to 1, so that the rest of the
         training is that of the very function that is used in evaluation. The averages are taken anew for this, over
         the training batches of one epoch. The paper has nothing of the kind; 1 never freezes them.
+    output_rate
+        Factor of the learning rate for the last norm and the smoothing after it. Their parameters are in states per eV,
+        and Adam moves them by the rate itself: at large rates energy bins can end up below zero, where the ReLU
+        leaves them for ever. A smaller factor prevents that; 1 trains all parameters alike, as the paper does.
     start_at_mean
         Whether a new training begins at the mean DOS of the training snapshots, see `DOSModel.start_from`.
     learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
@@ -86,6 +91,7 @@ class DOSModule(TrainingModule):
         alpha: float = 0.1,
         beta: float = 0.0,
         freeze_norms: float = 1.0,
+        output_rate: float = 1.0,
         start_at_mean: bool = True,
         learning_rate: float = 5e-4,
         weight_decay: float = 1e-7,
@@ -107,7 +113,10 @@ class DOSModule(TrainingModule):
             raise ValueError(f"freeze_norms is {freeze_norms!r}; give a share of the epochs, from 0 to 1")
         self.alpha = alpha
         self.beta = beta
+        if not 0 < output_rate <= 1:
+            raise ValueError(f"output_rate is {output_rate!r}; give a factor above 0, up to 1")
         self.freeze_norms = freeze_norms
+        self.output_rate = output_rate
         self.start_at_mean = start_at_mean
         self.predictions: list[Prediction] = []
         self.scores: list[DOSScore] = []
@@ -124,6 +133,16 @@ class DOSModule(TrainingModule):
         if stage == "fit" and self.start_at_mean and isinstance(self.network, DOSModel):
             self.network.start_from(self.data.dataset("train").dos)
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters that learn at the rate, and those of the output that learn at a share of it."""
+        if self.output_rate == 1:
+            return super().parameter_groups()
+        end = self.network.output
+        assert isinstance(end, DOSOutput)
+        output = [*end.norm.parameters(), *end.smoothing.parameters()]
+        others = [parameter for parameter in self.network.parameters() if all(parameter is not own for own in output)]
+        return [{"params": others}, {"params": output, "lr": self.output_rate * self.learning_rate}]
+
     def checkpoint_description(self) -> dict[str, Any]:
         """Return the network's config and kind, how data are read, how it is trained, and the format number."""
         names = [name for name, kind in DOS_MODELS.items() if type(self.network) is kind]
@@ -136,6 +155,7 @@ class DOSModule(TrainingModule):
                     "alpha": self.alpha,
                     "beta": self.beta,
                     "freeze_norms": self.freeze_norms,
+                    "output_rate": self.output_rate,
                     "start_at_mean": self.start_at_mean,
                 }
             )

@@ -101,6 +101,10 @@ class TrainingModule(L.LightningModule):
         self.seed = seed
         self.throughput = Throughput()
 
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the groups of parameters for the optimiser; the first one learns at `learning_rate`."""
+        return [{"params": list(self.network.parameters())}]
+
     def configure_optimizers(self) -> Any:
         """Return Adam and torch's scheduler of the chosen name.
 
@@ -113,7 +117,8 @@ class TrainingModule(L.LightningModule):
         InputError
             If a schedule with a plan is to follow a training without an end.
         """
-        optimizer = torch.optim.Adam(self.network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay)
+        groups = self.parameter_groups()
+        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
         self.trainer.fit_loop.setup_data()  # the schedules count its batches
         plan: dict[str, Any] = {"interval": "step"}
         if self.schedule == "plateau":
@@ -126,7 +131,8 @@ class TrainingModule(L.LightningModule):
         if steps == float("inf"):
             raise InputError(f"schedule {self.schedule} has to know when the training ends; give trainer.max_epochs")
         if self.schedule == "one_cycle":
-            plan["scheduler"] = OneCycleLR(optimizer, max_lr=self.learning_rate, total_steps=int(steps))
+            largest = [group.get("lr", self.learning_rate) for group in groups]
+            plan["scheduler"] = OneCycleLR(optimizer, max_lr=largest, total_steps=int(steps))
         else:
             plan["scheduler"] = CosineAnnealingLR(optimizer, T_max=int(steps))
         return {"optimizer": optimizer, "lr_scheduler": plan}

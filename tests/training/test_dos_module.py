@@ -129,7 +129,7 @@ def test_a_checkpoint_says_what_is_needed_to_use_it(build, source):
 
 @pytest.mark.parametrize(("kind", "workers"), [("agni", 2), ("csgnn", 0)])
 def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, kind, workers):
-    options = {"schedule": "one_cycle", "beta": 0.01, "freeze_norms": 0.5}
+    options = {"schedule": "one_cycle", "beta": 0.01, "freeze_norms": 0.5, "output_rate": 0.1}
     turned = {"train_rotation": "SO3", "num_workers": workers}
     trainer, straight, data, folder = build(kind, "straight", data=turned, **options)
     trainer.fit(straight, datamodule=data)
@@ -221,6 +221,7 @@ def test_a_prediction_that_is_no_number_has_no_error(build):
         ({"beta": -0.1}, "beta is -0.1"),
         ({"beta": float("nan")}, "beta is nan"),
         ({"freeze_norms": 1.1}, "freeze_norms is 1.1"),
+        ({"output_rate": 0.0}, "output_rate is 0.0"),
     ],
 )
 def test_options_out_of_range_are_refused(option, message):
@@ -252,6 +253,26 @@ def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build, monkey
             parameter -= gradient * (1e-6 / size**0.5)
     lower, _ = model._step("validation", batch)
     assert float((loss - lower).detach()) == pytest.approx(1e-6 * size**0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("schedule", ["plateau", "one_cycle", "cosine"])
+def test_the_output_learns_at_a_share_of_the_rate(build, schedule):
+    class Watch(L.Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+            rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
+            assert rates[1] == pytest.approx(0.01 * rates[0])
+            assert pl_module.rate == rates[0]
+
+    trainer, model, data, _ = build(max_epochs=2, output_rate=0.01, schedule=schedule, callbacks=[Watch()])
+    trainer.fit(model, datamodule=data)
+    every, slow = (group["params"] for group in trainer.optimizers[0].param_groups)
+    output = model.network.output
+    assert {id(p) for p in slow} == {id(p) for part in (output.norm, output.smoothing) for p in part.parameters()}
+    assert len(every) + len(slow) == len(list(model.parameters()))
+    # Adam's first steps are as large as the rate
+    start = torch.from_numpy(np.asarray(data.dataset("train").dos)).mean(dim=0)
+    moved = (output.norm.bias.detach() - start).abs().max()
+    assert 0 < moved <= 6 * 1e-2 * 0.01 * 1.1
 
 
 class WatchNorms(L.Callback):
