@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.csgnn import DEPTHS
+from csgnn_dgl.models.classifiers.csgnn import DEPTHS
 
 
 class Composition(nn.Module):

@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmarks.sizes import Size
 from benchmarks.timing import Progress, Turn, Worker, interleave, summary
-from csgnn_dgl.training import ModelNetData
+from csgnn_dgl.tasks.classification import ModelNetData
 
 BATCHES = 10
 """Batches that are fetched in a row."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, Literal
 
-from csgnn_dgl.models.csgnn import DEPTHS
+from csgnn_dgl.models.classifiers.csgnn import DEPTHS
 
 KERNEL_SIZE = 3
 

@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from csgnn_dgl.mapping import PrismMapping, ShellMapping
     from csgnn_dgl.models import CSGNN
     from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SpherePool
-    from csgnn_dgl.prediction import DOSPrediction, predict_dos
-    from csgnn_dgl.testing import assert_equivariant, so3_error
-    from csgnn_dgl.training import load_dos_model
+    from csgnn_dgl.symmetry import so3_error
+    from csgnn_dgl.tasks.dos import load_dos_model
+    from csgnn_dgl.tasks.dos.prediction import DOSPrediction, predict_dos
+    from csgnn_dgl.testing import assert_equivariant
 
 __version__ = "0.1.0"
 
@@ -79,11 +80,11 @@ _MODULE_OF = {
     "PrismMapping": "mapping",
     "ShellMapping": "mapping",
     "CSGNN": "models",
-    "DOSPrediction": "prediction",
-    "load_dos_model": "training",
-    "predict_dos": "prediction",
+    "DOSPrediction": "tasks.dos.prediction",
+    "load_dos_model": "tasks.dos",
+    "predict_dos": "tasks.dos.prediction",
     "assert_equivariant": "testing",
-    "so3_error": "testing",
+    "so3_error": "symmetry",
     "InputError": "errors",
 }
 

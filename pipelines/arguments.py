@@ -13,7 +13,7 @@ import yaml
 
 import configs
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.training import read_checkpoint
+from csgnn_dgl.models.base import read_checkpoint
 from csgnn_dgl.training.runs import latest_run
 from pipelines.terminal import one_sentence
 

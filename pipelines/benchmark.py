@@ -38,7 +38,7 @@ from benchmarks.tables import (
 )
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
-from csgnn_dgl.models.csgnn import DEPTHS
+from csgnn_dgl.models.classifiers.csgnn import DEPTHS
 from pipelines.terminal import guarded, say
 
 PROGRAM = "python -m pipelines.benchmark"

@@ -18,12 +18,13 @@ from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.data import Snapshots, read_snapshots
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS
-from csgnn_dgl.prediction import DOSPrediction, predict_snapshots, write_predictions
-from csgnn_dgl.training import DOSData, DOSModule, load_dos_model, measure_dos_invariance, read_checkpoint
-from csgnn_dgl.training.dos_comparison import compare_models
-from csgnn_dgl.training.dos_evaluation import score_dos
-from csgnn_dgl.training.dos_reports import LEGEND, dos_tables, invariance_table, write_dos_results
-from csgnn_dgl.training.reports import markdown_table
+from csgnn_dgl.models.base import read_checkpoint
+from csgnn_dgl.tasks.dos import DOSData, DOSModule, load_dos_model, measure_dos_invariance
+from csgnn_dgl.tasks.dos.comparison import compare_models
+from csgnn_dgl.tasks.dos.evaluation import score_dos
+from csgnn_dgl.tasks.dos.prediction import DOSPrediction, predict_snapshots, write_predictions
+from csgnn_dgl.tasks.dos.report import LEGEND, dos_tables, invariance_table, write_dos_results
+from csgnn_dgl.training.report import markdown_table
 from csgnn_dgl.training.runs import claim_folder
 from pipelines.arguments import prepare
 from pipelines.cli import Parser, RunCLI, default_name

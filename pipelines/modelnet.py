@@ -16,8 +16,9 @@ from lightning.pytorch.cli import LightningArgumentParser
 import csgnn_dgl
 from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.data import download_modelnet40
-from csgnn_dgl.training import ClassificationModule, ModelNetData, measure_so3_error, read_checkpoint, write_results
-from csgnn_dgl.training.reports import results_table, so3_error_table
+from csgnn_dgl.models.base import read_checkpoint
+from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData, measure_so3_error, write_results
+from csgnn_dgl.tasks.classification.report import results_table, so3_error_table
 from pipelines.arguments import prepare
 from pipelines.cli import Parser, RunCLI, default_name
 from pipelines.terminal import guarded, quieten, say

@@ -7,7 +7,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from csgnn_dgl.geometry import icosahedral_rotations, icosphere
-from csgnn_dgl.testing import assert_equivariant, rotate_grid, rotate_points, rotations_about, so3_error
+from csgnn_dgl.geometry.rotations import rotations_about
+from csgnn_dgl.symmetry import so3_error
+from csgnn_dgl.testing import assert_equivariant, rotate_grid, rotate_points
 
 
 def test_rotated_features_stand_where_their_vertices_went() -> None:

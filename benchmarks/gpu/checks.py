@@ -19,7 +19,7 @@ from csgnn_dgl.geometry import icosahedral_rotations, icosphere
 from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.csgnn import unit_ball
+from csgnn_dgl.models.classifiers.csgnn import unit_ball
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, RadialConv, SpherePool
 from csgnn_dgl.testing import rotate_points
 

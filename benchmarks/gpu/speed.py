@@ -14,7 +14,7 @@ from benchmarks.gpu.work import Work
 from benchmarks.sizes import Size
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.mapping import MAPPINGS
-from csgnn_dgl.models.csgnn import unit_ball
+from csgnn_dgl.models.classifiers.csgnn import unit_ball
 
 Variant = Literal["eager", "graph", "compiled", "compiled, graph", "reduce-overhead"]
 MODES = ("training", "inference")

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from benchmarks.gpu.clock import synchronize
 from benchmarks.gpu.setting import Precision, Setting, autocast
 from benchmarks.sizes import Size
-from csgnn_dgl.data.augmentation import Augmentation
+from csgnn_dgl.data.clouds.augmentation import Augmentation
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.csgnn import unit_ball
+from csgnn_dgl.models.classifiers.csgnn import unit_ball
 from csgnn_dgl.nn import NormReLU
 
 BATCHES = 4

@@ -1,8 +1,6 @@
-"""Data sets, readers, augmentation and rotations.
+"""Data sets: point clouds, atomic structures, and how both are served.
 
-Readers of shapes return :class:`PointClouds` with z up, and :func:`load` finds the reader for a source. Readers of
-atomic structures return :class:`Snapshots`, and :func:`load_snapshots` finds theirs. The names
-below are imported at first use.
+The names below are imported at first use.
 """
 
 from typing import TYPE_CHECKING
@@ -10,27 +8,37 @@ from typing import TYPE_CHECKING
 from csgnn_dgl._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from csgnn_dgl.data.augmentation import (
+    from csgnn_dgl.data.atoms import (
+        VALENCES,
+        Snapshot,
+        Snapshots,
+        carbon_snapshots,
+        check_elements,
+        from_atoms,
+        load_snapshots,
+        read_snapshot_folders,
+        read_snapshots,
+        read_vasp,
+    )
+    from csgnn_dgl.data.clouds import (
+        BUILTIN_CLASSES,
         ROTATION_MODES,
         Augmentation,
+        CloudDataset,
         Draws,
+        PointClouds,
         TestRotation,
+        builtin_shapes,
+        download_modelnet40,
+        load,
+        read_cloud,
+        read_folder,
+        read_modelnet40,
         rotate_clouds,
         scale_to_unit_ball,
+        stratified_split,
     )
-    from csgnn_dgl.data.carbon import carbon_snapshots
-    from csgnn_dgl.data.clouds import PointClouds
-    from csgnn_dgl.data.dataset import CloudDataset, EpochIndex, EpochSampler, collate
-    from csgnn_dgl.data.download import download_modelnet40
-    from csgnn_dgl.data.folders import read_cloud, read_folder
-    from csgnn_dgl.data.modelnet import read_modelnet40
-    from csgnn_dgl.data.shapes import BUILTIN_CLASSES, builtin_shapes
-    from csgnn_dgl.data.snapshot_files import read_snapshots
-    from csgnn_dgl.data.snapshot_sources import load_snapshots
-    from csgnn_dgl.data.snapshots import VALENCES, Snapshot, Snapshots, check_elements, from_atoms
-    from csgnn_dgl.data.sources import load
-    from csgnn_dgl.data.split import stratified_split
-    from csgnn_dgl.data.vasp import read_snapshot_folders, read_vasp
+    from csgnn_dgl.data.loading import EpochIndex, EpochSampler, collate
 
 __all__ = [
     "BUILTIN_CLASSES",
@@ -65,35 +73,35 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "ROTATION_MODES": "augmentation",
-    "Augmentation": "augmentation",
-    "Draws": "augmentation",
-    "TestRotation": "augmentation",
-    "rotate_clouds": "augmentation",
-    "scale_to_unit_ball": "augmentation",
-    "carbon_snapshots": "carbon",
+    "Snapshot": "atoms",
+    "Snapshots": "atoms",
+    "VALENCES": "atoms",
+    "carbon_snapshots": "atoms",
+    "check_elements": "atoms",
+    "from_atoms": "atoms",
+    "load_snapshots": "atoms",
+    "read_snapshot_folders": "atoms",
+    "read_snapshots": "atoms",
+    "read_vasp": "atoms",
+    "Augmentation": "clouds",
+    "BUILTIN_CLASSES": "clouds",
+    "CloudDataset": "clouds",
+    "Draws": "clouds",
     "PointClouds": "clouds",
-    "CloudDataset": "dataset",
-    "EpochIndex": "dataset",
-    "EpochSampler": "dataset",
-    "collate": "dataset",
-    "download_modelnet40": "download",
-    "read_cloud": "folders",
-    "read_folder": "folders",
-    "read_modelnet40": "modelnet",
-    "BUILTIN_CLASSES": "shapes",
-    "builtin_shapes": "shapes",
-    "read_snapshots": "snapshot_files",
-    "load_snapshots": "snapshot_sources",
-    "VALENCES": "snapshots",
-    "Snapshot": "snapshots",
-    "Snapshots": "snapshots",
-    "check_elements": "snapshots",
-    "from_atoms": "snapshots",
-    "load": "sources",
-    "stratified_split": "split",
-    "read_snapshot_folders": "vasp",
-    "read_vasp": "vasp",
+    "ROTATION_MODES": "clouds",
+    "TestRotation": "clouds",
+    "builtin_shapes": "clouds",
+    "download_modelnet40": "clouds",
+    "load": "clouds",
+    "read_cloud": "clouds",
+    "read_folder": "clouds",
+    "read_modelnet40": "clouds",
+    "rotate_clouds": "clouds",
+    "scale_to_unit_ball": "clouds",
+    "stratified_split": "clouds",
+    "EpochIndex": "loading",
+    "EpochSampler": "loading",
+    "collate": "loading",
 }
 
 __getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)

@@ -138,3 +138,24 @@ def _follow(faces: IntArray, start: IntArray, image: IntArray) -> IntArray:
             target[c] = apex[target[a], target[b]]
             open_edges += [(c, b), (a, c)]
     return np.array([target[vertex] for vertex in range(len(target))], dtype=np.int64)
+
+
+def rotations_about(axes: np.ndarray, angle: float) -> np.ndarray:
+    """Make rotations by one angle about given axes, by Rodrigues' formula R = 1 + sin(t) K + (1 - cos(t)) K².
+
+    Parameters
+    ----------
+    axes
+        (S, 3) axes of any length but zero; K v is the cross product of the unit axis with v.
+    angle
+        The angle t, in radians.
+
+    Returns
+    -------
+    numpy.ndarray
+        (S, 3, 3) rotation matrices.
+    """
+    x, y, z = (axes / np.linalg.norm(axes, axis=1, keepdims=True)).T
+    zero = np.zeros_like(x)
+    cross = np.moveaxis(np.array([[zero, -z, y], [z, zero, -x], [-y, x, zero]]), -1, 0)
+    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -5,11 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from csgnn_dgl.testing import SO3Error
-from csgnn_dgl.training.evaluation import Score
-
 PANELS = (
     ("loss", "loss"),
     ("accuracy", "accuracy"),
@@ -62,39 +57,3 @@ def _values(history: Sequence[Mapping[str, float]], key: str, stage: str | None)
     if not any(name in entry for entry in history):
         return []
     return [entry.get(name, float("nan")) for entry in history]
-
-
-def draw_confusion(scores: Sequence[Score], class_names: Sequence[str], path: Path) -> None:
-    """Draw the confusion matrix of each score, rows (true classes) summing to 1, into a PNG file."""
-    from matplotlib.figure import Figure
-
-    side = max(4.0, 0.22 * len(class_names) + 2.0)
-    figure = Figure(figsize=(side * len(scores), side), layout="constrained")
-    for axes, result in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
-        counts = np.asarray(result.confusion, dtype=float)
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
-        image = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
-        ticks = range(len(class_names))
-        axes.set_xticks(ticks, class_names, rotation=90, fontsize=7)
-        axes.set_yticks(ticks, class_names, fontsize=7)
-        axes.set_xlabel("predicted")
-        axes.set_ylabel("true")
-        votes = f", {result.votes} votes" if result.votes > 1 else ""
-        axes.set_title(f"{result.rotation}{votes}: {100 * result.accuracy:.1f} % of {result.num_shapes}", fontsize=10)
-    figure.colorbar(image, ax=axes, shrink=0.7)
-    figure.savefig(path, dpi=110)
-
-
-def draw_so3_error(error: SO3Error, path: Path) -> None:
-    """Draw the relative error of the outputs and the share of changed classes over the angle into a PNG file."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
-    panels = (("relative error of the logits", error.relative_error), ("share of changed classes", error.changed))
-    for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
-        axes.plot(error.angles, values, marker=".")
-        axes.set_xlabel("angle of rotation (°)")
-        axes.set_title(title)
-        axes.set_ylim(bottom=0.0)
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)

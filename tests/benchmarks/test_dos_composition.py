@@ -7,7 +7,7 @@ from benchmarks.composition import to_composition
 from benchmarks.contenders import draw_environments
 from benchmarks.dos_composition import DOSComposition
 from csgnn_dgl.models import CSGNNDOS
-from tests.models.molecules import batch, small
+from tests.models.dos.molecules import batch, small
 from tests.tolerances import TOLERANCE
 
 

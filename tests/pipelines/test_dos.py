@@ -16,7 +16,7 @@ import configs
 from csgnn_dgl import load_dos_model, predict_dos
 from csgnn_dgl.data import load_snapshots
 from csgnn_dgl.models import DOS_MODELS
-from csgnn_dgl.training import measure_dos_invariance
+from csgnn_dgl.tasks.dos import measure_dos_invariance
 from pipelines import dos
 from pipelines.dos import choose_model, main
 from tests.toy_snapshots import AGNI_CONFIG, NETWORKS, STRUCTURES, toy_atoms, write_snapshots

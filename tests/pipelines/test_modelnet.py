@@ -15,8 +15,8 @@ import configs
 from csgnn_dgl.data import load
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.testing import so3_error
-from csgnn_dgl.training import wilson_interval
+from csgnn_dgl.symmetry import so3_error
+from csgnn_dgl.tasks.classification import wilson_interval
 from pipelines import modelnet
 from pipelines.arguments import prepare
 from pipelines.modelnet import main

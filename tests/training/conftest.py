@@ -2,7 +2,8 @@ import lightning.pytorch as L
 import pytest
 
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.training import ClassificationModule, ModelNetData, RunFolder
+from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
+from csgnn_dgl.training import RunFolder
 from tests.toy_shapes import NETWORK, NUM_POINTS, write_shapes
 
 

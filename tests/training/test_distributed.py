@@ -12,10 +12,11 @@ import torch.multiprocessing as multiprocessing
 from torch.multiprocessing.spawn import start_processes
 
 from csgnn_dgl.data import EpochSampler
+from csgnn_dgl.data.loading import CurrentEpochSampler
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.training import ClassificationModule, ModelNetData, RunFolder
-from csgnn_dgl.training.data import CurrentEpochSampler
+from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
+from csgnn_dgl.training import RunFolder
 from tests.tolerances import TOLERANCE
 from tests.toy_shapes import NUM_POINTS, write_shapes
 

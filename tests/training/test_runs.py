@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.testing import SO3Error
-from csgnn_dgl.training import RunFolder, check_fits, read_checkpoint, score_views, write_results
-from csgnn_dgl.training.checkpoints import FORMAT, plain
-from csgnn_dgl.training.reports import results_table
+from csgnn_dgl.models.base import FORMAT, check_fits, plain, read_checkpoint
+from csgnn_dgl.symmetry import SO3Error
+from csgnn_dgl.tasks.classification import score_views, write_results
+from csgnn_dgl.tasks.classification.report import results_table
+from csgnn_dgl.training import RunFolder
 from csgnn_dgl.training.runs import claim_folder, latest_run
 
 PNG = b"\x89PNG"

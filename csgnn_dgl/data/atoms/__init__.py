@@ -1,0 +1,44 @@
+"""Atomic structures with densities of states: records, readers and sources.
+
+Readers return :class:`Snapshots`, and :func:`load_snapshots` finds the reader for a source.
+The names below are imported at first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from csgnn_dgl._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from csgnn_dgl.data.atoms.carbon import carbon_snapshots
+    from csgnn_dgl.data.atoms.files import read_snapshots
+    from csgnn_dgl.data.atoms.records import VALENCES, Snapshot, Snapshots, check_elements, from_atoms
+    from csgnn_dgl.data.atoms.sources import load_snapshots
+    from csgnn_dgl.data.atoms.vasp import read_snapshot_folders, read_vasp
+
+__all__ = [
+    "VALENCES",
+    "Snapshot",
+    "Snapshots",
+    "carbon_snapshots",
+    "check_elements",
+    "from_atoms",
+    "load_snapshots",
+    "read_snapshot_folders",
+    "read_snapshots",
+    "read_vasp",
+]
+
+_MODULE_OF = {
+    "carbon_snapshots": "carbon",
+    "read_snapshots": "files",
+    "Snapshot": "records",
+    "Snapshots": "records",
+    "VALENCES": "records",
+    "check_elements": "records",
+    "from_atoms": "records",
+    "load_snapshots": "sources",
+    "read_snapshot_folders": "vasp",
+    "read_vasp": "vasp",
+}
+
+__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)

@@ -1,0 +1,77 @@
+"""One door to all atomic snapshots: a word or a path becomes snapshots."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from csgnn_dgl.data.atoms.files import DECOMPRESS, read_snapshots
+from csgnn_dgl.data.atoms.records import Snapshots
+from csgnn_dgl.data.atoms.vasp import SPLIT_FILES, read_snapshot_folders
+from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
+from csgnn_dgl.errors import InputError
+
+SPLITS = ("train", "val", "test")
+SUFFIXES = tuple(f"{kind}{packed}" for kind in (".extxyz", ".xyz") for packed in ("", *DECOMPRESS))
+
+
+def load_snapshots(
+    source: str | os.PathLike[str],
+    split: str,
+    grid: EnergyGrid = PAPER_GRID,
+    offset: float = 0.0,
+    valences: Mapping[str, float] | None = None,
+    progress: bool = False,
+) -> Snapshots:
+    """Load one split of a set of atomic snapshots with their DOS.
+
+    Parameters
+    ----------
+    source
+        ``"builtin"`` for the built-in carbon allotropes; a folder with ``train``, ``val`` and ``test`` as extended
+        XYZ (``train.extxyz``, ``train.extxyz.gz``, ``train.xyz``, ...); or the authors' folders
+        ``structure/temperature/snapshot`` with ``Train.csv``, ``Val.csv`` and ``Test.csv``
+        (:func:`csgnn_dgl.data.atoms.vasp.read_snapshot_folders`).
+    split
+        ``"train"``, ``"val"`` or ``"test"``.
+    grid
+        The energy bins; the paper's by default.
+    offset
+        Added to the energies of the authors' DOS files, in eV; a ``dos`` in extended XYZ is on the grid already.
+    valences
+        Electrons per atom by chemical symbol, where the files do not tell the number of electrons.
+    progress
+        Show a progress bar on stderr where reading takes long.
+
+    Raises
+    ------
+    InputError
+        If there is no such source, or it cannot be read.
+    """
+    from csgnn_dgl.data.atoms.carbon import carbon_snapshots
+
+    if split not in SPLITS:
+        raise InputError(f"split is {split!r}; give 'train', 'val' or 'test'.")
+    if str(source) == "builtin":
+        if offset or grid != PAPER_GRID:
+            raise InputError("the built-in data are on 310 bins of 0.1 eV from -30 eV; set no other grid or offset.")
+        return carbon_snapshots(split)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"data source {str(source)!r} is no folder; give 'builtin', or a folder with {split}.extxyz or "
+            f"structure/temperature/snapshot folders and CSV lists of splits."
+        )
+    files = [folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()]
+    if len(files) > 1:
+        raise InputError(f"{folder}: both {files[0].name} and {files[1].name} are there; keep one of them.")
+    if not files and not (folder / SPLIT_FILES[split]).is_file():
+        raise InputError(
+            f"{folder}: neither {split}.extxyz (or .xyz, or packed) nor {SPLIT_FILES[split]} is there; add one of them."
+        )
+    if not files:
+        return read_snapshot_folders(folder, split, grid, offset, valences, progress)
+    if offset:
+        raise InputError(
+            f"{files[0]}: an offset of {offset:g} eV is set, but its DOS is on the grid already; unset it."
+        )
+    return read_snapshots(files[0], grid, valences)

@@ -1,0 +1,288 @@
+"""Snapshots from VASP: DOSCAR, vasprun.xml, and the folders of the paper's authors."""
+
+import csv
+import os
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csgnn_dgl.data.atoms.files import _reason, read_atoms
+from csgnn_dgl.data.atoms.rebin import rebin
+from csgnn_dgl.data.atoms.records import Snapshot, Snapshots, electrons_of
+from csgnn_dgl.data.progress import progress_bar
+from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
+from csgnn_dgl.errors import InputError
+
+SPLIT_FILES = {"train": "Train.csv", "val": "Val.csv", "test": "Test.csv"}
+"""The lists of the snapshots of each split; the first two bear the authors' names."""
+
+STRUCTURE_FILE = "POSCAR"
+DOS_FILE = "doscar_s"
+
+
+def read_vasp(
+    path: str | os.PathLike[str],
+    grid: EnergyGrid = PAPER_GRID,
+    offset: float = 0.0,
+    valences: Mapping[str, float] | None = None,
+) -> Snapshots:
+    """Read the structure and the total DOS of one VASP calculation.
+
+    Of ``vasprun.xml``: the last structure, the total DOS and the number of electrons (NELECT). Of ``DOSCAR``:
+    the total DOS; the structure comes from ``POSCAR`` (or else ``CONTCAR``) beside it, the electrons from the
+    valences. The two spins are added. VASP's integrated DOS is put on the bins of the grid, so that each bin
+    has the electrons that VASP found there.
+
+    Parameters
+    ----------
+    path
+        ``vasprun.xml``, ``DOSCAR``, or a folder with one of them (the first is taken where both are).
+    grid
+        The energy bins; the paper's by default.
+    offset
+        Added to VASP's energies, in eV, for example minus the vacuum level.
+    valences
+        Electrons per atom by chemical symbol, for DOSCAR; they go before
+        :data:`csgnn_dgl.data.atoms.records.VALENCES`.
+
+    Returns
+    -------
+    Snapshots
+        One snapshot, named after its folder, with VASP's Fermi level (plus the offset).
+
+    Raises
+    ------
+    InputError
+        If a file is missing, broken or truncated, or the snapshot in it cannot be used.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / ("vasprun.xml" if (path / "vasprun.xml").is_file() else "DOSCAR")
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give a vasprun.xml, a DOSCAR, or a folder with one of them.")
+    name = f"{path}: snapshot 0"
+    if path.suffix.lower() == ".xml":
+        total, fermi, electrons = _read_vasprun(path)
+        atoms = read_atoms(path, "vasp-xml")[-1]
+    else:
+        total, fermi = _read_doscar(path)
+        beside = next((path.parent / kind for kind in ("POSCAR", "CONTCAR") if (path.parent / kind).is_file()), None)
+        if beside is None:
+            raise InputError(f"{path}: there is no POSCAR or CONTCAR beside it; put the structure there.")
+        atoms = read_atoms(beside, "vasp")[-1]
+        electrons = electrons_of(atoms.numbers, valences, name)
+    # energy, DOS and integrated DOS, each of the latter for one spin or two
+    spins = (total.shape[1] - 1) // 2
+    dos = rebin(total[:, 0], total[:, 1 + spins :].sum(axis=1), grid, name, offset)
+    return Snapshots(
+        (
+            Snapshot(
+                positions=atoms.get_positions(),
+                numbers=atoms.numbers,
+                cell=atoms.cell.array,
+                pbc=atoms.pbc,
+                num_electrons=electrons,
+                dos=dos,
+                grid=grid,
+                structure=path.absolute().parent.name,
+                fermi_level=fermi + offset,
+                source=str(path),
+            ),
+        )
+    )
+
+
+def read_snapshot_folders(
+    root: str | os.PathLike[str],
+    split: str | os.PathLike[str] | None = None,
+    grid: EnergyGrid = PAPER_GRID,
+    offset: float = 0.0,
+    valences: Mapping[str, float] | None = None,
+    progress: bool = False,
+) -> Snapshots:
+    """Read the folders of the paper's authors: ``structure/temperature/snapshot/`` with POSCAR and DOS file.
+
+    ``temperature`` is a number with or without ``K`` (``300K``). The DOS file ``doscar_s`` has two columns, the
+    energy in eV and the DOS of the whole cell in states per eV, separated by spaces. Row j is the DOS from
+    its own energy to the next row's; the last row ends the last bin, and its DOS is not used. If the energies
+    are the edges of the grid (to 1e-6 eV), the values are taken as they are, otherwise they are put on the
+    bins by their integral.
+
+    A split is a CSV file with a header. Each row has a column with the path of a snapshot's folder, of which the
+    last three parts count (``anything/Graphene/300K/17``). There may be columns ``num_electrons`` and
+    ``offset`` (eV), which hold for their row.
+
+    Parameters
+    ----------
+    root
+        The folder that holds the structures' folders.
+    split
+        ``"train"``, ``"val"`` or ``"test"`` for ``Train.csv``, ``Val.csv`` or ``Test.csv`` in `root`, the path of
+        another CSV file, or None for all folders with a POSCAR.
+    grid
+        The energy bins; the paper's by default.
+    offset
+        Added to the energies of the DOS files, in eV; a row's own offset comes on top.
+    valences
+        Electrons per atom by chemical symbol, where the CSV does not tell the number of electrons.
+    progress
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    Snapshots
+        In the order of the CSV file, or else of the folders' names.
+
+    Raises
+    ------
+    InputError
+        If a folder or file is missing or broken, or a snapshot cannot be used.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"{root}: there is no such folder; give the one that holds structure/temperature/snapshot.")
+    if split is None:
+        rows: list[tuple[Path, dict[str, float]]] = [
+            (folder, {}) for folder in sorted(path.parent for path in root.glob(f"*/*/*/{STRUCTURE_FILE}"))
+        ]
+        if not rows:
+            raise InputError(f"{root}: no snapshots; arrange them as structure/temperature/snapshot/{STRUCTURE_FILE}.")
+    else:
+        rows = _read_split(root, root / SPLIT_FILES.get(str(split), str(split)))
+    shown = progress_bar(rows, desc="reading snapshots", unit="snapshot", disable=not progress)
+    return Snapshots(
+        tuple(_read_folder(folder, facts, grid, offset, valences, i) for i, (folder, facts) in enumerate(shown))
+    )
+
+
+def _read_folder(
+    folder: Path,
+    facts: Mapping[str, float],
+    grid: EnergyGrid,
+    offset: float,
+    valences: Mapping[str, float] | None,
+    index: int,
+) -> Snapshot:
+    for kind in (STRUCTURE_FILE, DOS_FILE):
+        if not (folder / kind).is_file():
+            raise InputError(f"{folder / kind}: there is no such file, but snapshot {index} needs it; add it.")
+    atoms = read_atoms(folder / STRUCTURE_FILE, "vasp")[-1]
+    source, name = folder / DOS_FILE, f"{folder / DOS_FILE}: snapshot {index}"
+    table = _table(source, _lines(source), "two columns, energy and DOS", columns=2)
+    energies, values = table[:, 0], table[:-1, 1]
+    offset += facts.get("offset", 0.0)
+    edges = energies + offset
+    if edges.shape == grid.edges.shape and np.abs(edges - grid.edges).max() < 1e-6:
+        dos = values
+    else:
+        dos = rebin(energies, np.concatenate([[0.0], np.cumsum(values * np.diff(energies))]), grid, name, offset)
+    given = facts.get("num_electrons")
+    temperature = re.fullmatch(r"([0-9.]+)\s*K?", folder.parent.name)
+    return Snapshot(
+        positions=atoms.get_positions(),
+        numbers=atoms.numbers,
+        cell=atoms.cell.array,
+        pbc=atoms.pbc,
+        num_electrons=electrons_of(atoms.numbers, valences, name) if given is None else given,
+        dos=dos,
+        grid=grid,
+        structure=folder.parent.parent.name,
+        temperature=float(temperature.group(1)) if temperature else None,
+        source=str(source),
+        index=index,
+    )
+
+
+def _read_split(root: Path, path: Path) -> list[tuple[Path, dict[str, float]]]:
+    """Return folder and facts of each row of a CSV file."""
+    lines = _lines(path)
+    header = [cell.strip().lower() for cell in next(csv.reader(lines[:1]))]
+    rows = []
+    for number, row in enumerate(csv.reader(lines[1:]), start=2):
+        paths = [cell.strip().replace("\\", "/") for cell in row if len(PurePosixPath(cell.strip()).parts) >= 3]
+        if not paths:
+            raise InputError(f"{path}: line {number} has no path structure/temperature/snapshot; give one per line.")
+        structure, temperature, snapshot = PurePosixPath(paths[0]).parts[-3:]
+        folder = root / structure / temperature / snapshot
+        if not folder.is_dir() and not temperature.endswith("K"):
+            folder = root / structure / f"{temperature}K" / snapshot
+        facts = {}
+        for key, cell in zip(header, row, strict=False):
+            if key in ("num_electrons", "offset") and cell.strip():
+                try:
+                    facts[key] = float(cell)
+                except ValueError:
+                    raise InputError(f"{path}: line {number} has {key} = {cell!r}; give a number.") from None
+        rows.append((folder, facts))
+    if not rows:
+        raise InputError(f"{path}: the list has a header but no snapshots; add some.")
+    return rows
+
+
+def _read_doscar(path: Path) -> tuple[NDArray[np.float64], float]:
+    """Return the total DOS (M, 3 or 5) of a DOSCAR and its Fermi level."""
+    lines = _lines(path)
+    try:
+        _, _, count, fermi, *_ = (float(word) for word in lines[5].split())
+        number = int(count)
+    except (IndexError, ValueError):
+        raise InputError(f"{path}: the sixth line is not that of a DOSCAR; give VASP's file.") from None
+    if len(lines) < 6 + number:
+        raise InputError(f"{path}: {len(lines) - 6} of {number} energies are there; the file is truncated.")
+    table = _table(path, lines[6 : 6 + number], "energy, DOS and integrated DOS")
+    if table.shape[1] not in (3, 5):
+        raise InputError(f"{path}: the total DOS has {table.shape[1]} columns; a DOSCAR has 3, or 5 with spin.")
+    return table, fermi
+
+
+def _read_vasprun(path: Path) -> tuple[NDArray[np.float64], float, float]:
+    """Return the total DOS (M, 3 or 5), Fermi level and number of electrons of a vasprun.xml."""
+    electrons: float | None = None
+    found: tuple[list[NDArray[np.float64]], float] | None = None
+    try:
+        for _, element in ElementTree.iterparse(path):
+            if element.tag == "i" and element.get("name") == "NELECT":
+                electrons = float(element.text or "")
+            elif element.tag == "dos":
+                level = element.find("i[@name='efermi']")
+                sets = element.findall("total/array/set/set")
+                spins = [np.array([(row.text or "").split() for row in one], dtype=np.float64) for one in sets]
+                found = spins, float("" if level is None else level.text or "")
+    except (ElementTree.ParseError, ValueError, OSError) as error:
+        raise InputError(f"{path}: not a complete vasprun.xml ({_reason(error)}); copy it again.") from None
+    if electrons is None or found is None or not found[0]:
+        missing = "NELECT" if electrons is None else "total DOS"
+        raise InputError(f"{path}: there is no {missing} in the file; give the vasprun.xml of a finished calculation.")
+    spins, fermi = found
+    shapes = {one.shape for one in spins}
+    if len(shapes) > 1 or spins[0].ndim != 2 or spins[0].shape[1] != 3:
+        raise InputError(f"{path}: the total DOS is no table of energy, DOS and integrated DOS; copy the file again.")
+    columns = [spins[0][:, :1], *(one[:, 1:2] for one in spins), *(one[:, 2:] for one in spins)]
+    return np.concatenate(columns, axis=1), fermi, electrons
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a text file that are not blank."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file; give one that exists.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the file cannot be read as text ({_reason(error)}); copy it again.") from None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise InputError(f"{path}: the file is empty; copy it again.")
+    return lines
+
+
+def _table(path: Path, lines: list[str], what: str, columns: int | None = None) -> NDArray[np.float64]:
+    options: dict[str, Any] = {"usecols": range(columns)} if columns else {}
+    try:
+        return np.loadtxt(lines, dtype=np.float64, ndmin=2, **options)
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path}: not a table of {what} ({_reason(error)}); the file may be damaged.") from None

@@ -1,0 +1,67 @@
+"""Labelled point clouds: records, readers, sources, augmentation and rotations.
+
+Readers return :class:`PointClouds` with z up, and :func:`load` finds the reader for a source.
+The names below are imported at first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from csgnn_dgl._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from csgnn_dgl.data.clouds.augmentation import (
+        ROTATION_MODES,
+        Augmentation,
+        Draws,
+        TestRotation,
+        rotate_clouds,
+        scale_to_unit_ball,
+    )
+    from csgnn_dgl.data.clouds.dataset import CloudDataset
+    from csgnn_dgl.data.clouds.download import download_modelnet40
+    from csgnn_dgl.data.clouds.folders import read_cloud, read_folder
+    from csgnn_dgl.data.clouds.modelnet import read_modelnet40
+    from csgnn_dgl.data.clouds.records import PointClouds
+    from csgnn_dgl.data.clouds.shapes import BUILTIN_CLASSES, builtin_shapes
+    from csgnn_dgl.data.clouds.sources import load
+    from csgnn_dgl.data.clouds.split import stratified_split
+
+__all__ = [
+    "BUILTIN_CLASSES",
+    "ROTATION_MODES",
+    "Augmentation",
+    "CloudDataset",
+    "Draws",
+    "PointClouds",
+    "TestRotation",
+    "builtin_shapes",
+    "download_modelnet40",
+    "load",
+    "read_cloud",
+    "read_folder",
+    "read_modelnet40",
+    "rotate_clouds",
+    "scale_to_unit_ball",
+    "stratified_split",
+]
+
+_MODULE_OF = {
+    "Augmentation": "augmentation",
+    "Draws": "augmentation",
+    "ROTATION_MODES": "augmentation",
+    "TestRotation": "augmentation",
+    "rotate_clouds": "augmentation",
+    "scale_to_unit_ball": "augmentation",
+    "CloudDataset": "dataset",
+    "download_modelnet40": "download",
+    "read_cloud": "folders",
+    "read_folder": "folders",
+    "read_modelnet40": "modelnet",
+    "PointClouds": "records",
+    "BUILTIN_CLASSES": "shapes",
+    "builtin_shapes": "shapes",
+    "load": "sources",
+    "stratified_split": "split",
+}
+
+__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)

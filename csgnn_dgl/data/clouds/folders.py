@@ -1,0 +1,185 @@
+"""A user's own shapes: folders ``class/{train,test}/*`` of meshes and point files."""
+
+import os
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csgnn_dgl.data.clouds.axes import z_up
+from csgnn_dgl.data.clouds.meshes import MESH_SUFFIXES, read_mesh, sample_mesh
+from csgnn_dgl.data.clouds.modelnet import SPLITS
+from csgnn_dgl.data.clouds.pointfiles import POINT_SUFFIXES, read_points
+from csgnn_dgl.data.clouds.records import LARGEST_COORDINATE, SMALLEST_EXTENT, PointClouds
+from csgnn_dgl.data.progress import progress_bar
+from csgnn_dgl.errors import InputError
+
+SUFFIXES = (*MESH_SUFFIXES, *POINT_SUFFIXES)
+
+
+def read_cloud(
+    path: str | os.PathLike[str], num_points: int = 1024, seed: int = 0, up_axis: str = "z"
+) -> NDArray[np.float32]:
+    """Read one mesh or point file as a centred cloud in the unit ball.
+
+    A mesh (OFF, OBJ, STL, or PLY with faces) is sampled uniformly by area. Of a point file (NPY, XYZ, TXT,
+    CSV, or PLY without faces) with more points than asked for, a random subset is taken. Both are functions
+    of the seed and the file's name (not its folder). Then the mean of the points is moved to the origin and
+    the largest norm scaled to 1.
+
+    Parameters
+    ----------
+    path
+        The file; its suffix, in upper or lower case, tells the format.
+    num_points
+        Points to return.
+    seed
+        Seed of the sampling, not negative.
+    up_axis
+        The axis that points up in the file, ``"z"`` or ``"y"``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Coordinates, (num_points, 3) float32, z up.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or broken, its format unknown, a mesh has no faces or no area, a coordinate is
+        NaN or infinite, the points coincide, or there are fewer points than asked for.
+    """
+    path = Path(path)
+    if num_points < 2:
+        raise InputError(f"{path}: num_points is {num_points}; ask for at least 2 points.")
+    if seed < 0:
+        raise InputError(f"{path}: seed is {seed}; give a whole number from 0.")
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give a mesh or point file ({_formats()}).")
+    rng = np.random.default_rng([seed, zlib.crc32(path.name.encode("utf-8", "surrogateescape"))])
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: format {path.suffix or '(no suffix)'!r} is unknown; give one of {_formats()}.")
+    points, faces = read_mesh(path) if suffix in MESH_SUFFIXES else (read_points(path), None)
+    _check_coordinates(path, points)
+    if faces is not None:
+        points = sample_mesh(path, points, faces, num_points, rng)
+    elif len(points) < num_points:
+        raise InputError(f"{path}: {len(points)} points, fewer than the {num_points} asked for; lower num_points.")
+    elif len(points) > num_points:
+        points = points[np.sort(rng.choice(len(points), num_points, replace=False))]
+    return z_up(_to_unit_ball(path, points), up_axis, str(path))
+
+
+def read_folder(
+    folder: str | os.PathLike[str],
+    split: str,
+    num_points: int = 1024,
+    seed: int = 0,
+    up_axis: str = "z",
+    progress: bool = False,
+) -> PointClouds:
+    """Read one split of a folder of classes, each with the folders ``train`` and ``test``.
+
+    The classes are the folders that have a ``train`` or a ``test`` folder, in alphabetical order: the same
+    for both splits. Every file in them is read by :func:`read_cloud`; hidden files and files of other formats
+    (textures, notes) are passed over.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds the class folders.
+    split
+        ``"train"`` or ``"test"``.
+    num_points
+        Points per cloud.
+    seed
+        Seed of the sampling; each file has a stream of its own, so files may come and go.
+    up_axis
+        The axis that points up in the files.
+    progress
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    PointClouds
+        Named ``class/file``; coordinates (shapes, num_points, 3), centred and in the unit ball, z up.
+
+    Raises
+    ------
+    InputError
+        If there are no classes, a class has no file to train on, the whole split has none, or a file cannot
+        be read.
+    """
+    folder = Path(folder)
+    if split not in SPLITS:
+        raise InputError(f"{folder}: split is {split!r}; give 'train' or 'test'.")
+    class_names = class_folders(folder)
+    if not class_names:
+        raise InputError(f"{folder}: no class folders; arrange the files as class/train/* and class/test/*.")
+    files, labels = [], []
+    for label, name in enumerate(class_names):
+        of_class = _files(folder / name / split)
+        if split == "train" and not of_class:
+            raise InputError(
+                f"{folder / name / split}: no mesh or point file to train on; put some there ({_formats()}) "
+                f"or remove the class."
+            )
+        files.extend(of_class)
+        labels.extend([label] * len(of_class))
+    if not files:
+        raise InputError(f"{folder}: no class has a mesh or point file in {split}/; put some there ({_formats()}).")
+    shown = progress_bar(files, desc=f"reading {split} shapes", unit="file", disable=not progress)
+    points = np.stack([read_cloud(path, num_points, seed, up_axis) for path in shown])
+    names = tuple(f"{path.parent.parent.name}/{path.name}" for path in files)
+    return PointClouds(points, np.array(labels, dtype=np.int64), class_names, names, source=f"{folder} ({split})")
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Return the names of the folders in `folder` that have a ``train`` or ``test`` folder, sorted."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; give the one that holds the class folders.")
+    return tuple(
+        sorted(
+            entry.name
+            for entry in folder.iterdir()
+            if not entry.name.startswith(".") and any((entry / split).is_dir() for split in SPLITS)
+        )
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    """Return the readable files of a folder, sorted by name."""
+    if not folder.is_dir():
+        return []
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in SUFFIXES
+    )
+
+
+def _formats() -> str:
+    return ", ".join(suffix[1:] for suffix in SUFFIXES)
+
+
+def _check_coordinates(path: Path, points: NDArray[np.float64]) -> None:
+    """Refuse coordinates that cannot be computed with."""
+    if len(points) == 0:
+        raise InputError(f"{path}: the file has no points; remove it.")
+    if not np.isfinite(points).all():
+        row = int(np.argmin(np.isfinite(points).all(axis=1)))
+        raise InputError(f"{path}: point {row} has a coordinate that is NaN or infinite; remove or repair it.")
+    if np.abs(points).max() > LARGEST_COORDINATE:
+        raise InputError(f"{path}: a coordinate is beyond {LARGEST_COORDINATE:g}; rescale the shape.")
+
+
+def _to_unit_ball(path: Path, points: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Centre at the mean and divide by the largest norm."""
+    centred = points - points.mean(axis=0)
+    largest = np.sqrt((centred**2).sum(axis=1).max())
+    # rounding leaves coinciding points a little apart, in proportion to how far from the origin they are
+    if largest <= max(SMALLEST_EXTENT, 1e-12 * np.abs(points).max()):
+        raise InputError(f"{path}: the shape has no extent (all its points coincide); remove or repair the file.")
+    return (centred / largest).astype(np.float32)

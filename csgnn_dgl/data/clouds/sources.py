@@ -1,0 +1,73 @@
+"""One door to all data: a word or a path becomes clouds."""
+
+import os
+from pathlib import Path
+
+from csgnn_dgl.data.clouds.folders import class_folders, read_folder
+from csgnn_dgl.data.clouds.modelnet import SPLITS, read_modelnet40
+from csgnn_dgl.data.clouds.records import PointClouds
+from csgnn_dgl.data.clouds.shapes import builtin_shapes
+from csgnn_dgl.errors import InputError
+
+BUILTIN = "builtin"
+
+
+def load(
+    source: str | os.PathLike[str],
+    split: str,
+    num_points: int = 1024,
+    seed: int = 0,
+    up_axis: str = "auto",
+    progress: bool = False,
+) -> PointClouds:
+    """Load one split of a data set.
+
+    Parameters
+    ----------
+    source
+        ``"builtin"`` for the built-in shapes, the folder of ``modelnet40_ply_hdf5_2048``, or a folder of
+        classes with ``train`` and ``test`` folders of meshes or point files.
+    split
+        ``"train"`` or ``"test"``.
+    num_points
+        Points per cloud.
+    seed
+        Seed with which surfaces are sampled and the built-in shapes made. It belongs to the data set, not to
+        a training: keep it the same for training and testing.
+    up_axis
+        The axis that points up in the files: ``"y"``, ``"z"``, or ``"auto"``, which is z for folders of
+        classes and depends on the number of points for HDF5 files (see :func:`read_modelnet40`).
+    progress
+        Show a progress bar on stderr where reading takes long.
+
+    Returns
+    -------
+    PointClouds
+        The clouds, z up.
+
+    Raises
+    ------
+    InputError
+        If there is no such source, or it cannot be read.
+    """
+    if up_axis not in ("auto", "y", "z"):
+        raise InputError(f"up_axis is {up_axis!r}; give 'auto', 'y' or 'z'.")
+    if str(source) == BUILTIN:
+        return builtin_shapes(split, num_points, seed, progress=progress)
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        found = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise InputError(
+            f"data source {str(source)!r} {found}; give 'builtin', the folder of modelnet40_ply_hdf5_2048 (fetched "
+            f"by `python -m pipelines.modelnet download .`), or a folder of classes (class/train/*, class/test/*)."
+        )
+    if any((folder / f"{name}_files.txt").exists() for name in SPLITS) or any(folder.glob("ply_data_*.h5")):
+        return read_modelnet40(folder, split, up_axis, num_points)
+    if class_folders(folder):
+        return read_folder(folder, split, num_points, seed, "z" if up_axis == "auto" else up_axis, progress)
+    inside = folder / "modelnet40_ply_hdf5_2048"
+    hint = f"did you mean {str(inside)!r}?" if inside.is_dir() else "see the README on arranging your own data."
+    raise InputError(
+        f"data source {str(source)!r} has neither train_files.txt nor class folders (class/train/*, "
+        f"class/test/*); {hint}"
+    )

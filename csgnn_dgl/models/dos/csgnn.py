@@ -1,0 +1,253 @@
+"""CSGNN for the electronic density of states (Fig. 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from csgnn_dgl.graphs.grid import ConcentricGrid
+from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
+from csgnn_dgl.mapping.environments import CUTOFF, Environments
+from csgnn_dgl.mapping.neighbours import Shells
+from csgnn_dgl.models.dos.base import DOSModel, DOSOutput, check_counts
+from csgnn_dgl.models.recompute import recomputed
+from csgnn_dgl.nn.block import ConcentricBlock
+from csgnn_dgl.nn.forms import Form
+from csgnn_dgl.nn.moments import num_processes
+from csgnn_dgl.nn.norm import NormReLU
+from csgnn_dgl.nn.pool import SpherePool
+
+
+class CSGNNDOS(DOSModel):
+    """Concentric spherical GNN that predicts each atom's share of the DOS (Sec. 4.2, Fig. 7, A.3).
+
+    Neighbours within the cutoff are mapped to the grid's shells as 1/d, see `mapping`. At every level but the
+    icosahedron, two intra-sphere convolutions (Eq. 2) and two radial ones (Eq. 3; with one sphere these are 1×1
+    convolutions) are followed by mean pooling; on the icosahedron, one intra-sphere convolution, the mean over its
+    vertices and the spheres, and a 1×1 convolution. Two dense layers and a :class:`DOSOutput`
+    follow. Every convolution and dense layer has a bias, batch norm and ReLU; an intra-sphere convolution whose widths
+    match adds its input. With the defaults there are 1,061,998 parameters, with one channel 1,061,006.
+
+    Only `chunk` environments at a time are computed. Such a chunk is the batch of the batch norms in training; it
+    takes every k-th atom of the batch, k being the number of chunks, so that every chunk has its share of each
+    snapshot. In evaluation, chunks change nothing.
+
+    The DOS does not change when a snapshot is turned by one of the 60 rotations of the icosahedron.
+
+    Parameters
+    ----------
+    level
+        Level l of the finest spheres, 0 to 5; the paper uses 3.
+    num_spheres
+        Number of spheres R; the paper uses 1.
+    channels
+        Shells per sphere C, the input channels; the paper uses 32.
+    cutoff
+        Radius of the environments in Å.
+    shells
+        Where the shells begin; see :class:`~csgnn_dgl.mapping.NeighbourMapping`.
+    mapping
+        How neighbours get onto the grid: ``"nearest"``, the paper's :class:`~csgnn_dgl.mapping.NearestVertexMapping`,
+        or ``"interpolated"``, the continuous :class:`~csgnn_dgl.mapping.InterpolatedMapping`.
+    num_bins
+        Number of energy bins.
+    base_width
+        F; intra-sphere convolutions have 8·F·2^i channels at the i-th level from the finest, radial ones 16·F·2^i, the
+        dense layers 128·F. The paper's is 4.
+    kernel_size
+        Odd size K of the radial kernels; None: 1 with one sphere, else 3.
+    self_loop
+        Whether a vertex belongs to its own neighbourhood in Eq. 2.
+    chunk
+        Largest number of environments that are computed at a time, 3 at least, so that none is left alone.
+    recompute
+        Whether to keep the activations of one chunk only, and to compute the others a second time when their
+        gradients are due: the same bits in bounded memory, in about 4/3 of the time. A batch that is one chunk is
+        never computed twice.
+    elements
+        Atomic number of the element.
+    form
+        Form of every layer: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Examples
+    --------
+    >>> model = CSGNNDOS(level=2, base_width=1)
+    >>> environments = find_environments([[0, 0, 0], [0, 0, 1.3], [0, 0, 2.6]], cutoff=model.cutoff)
+    >>> model(environments, torch.tensor([0, 0, 0]), num_snapshots=1).shape
+    torch.Size([1, 310])
+    """
+
+    def __init__(
+        self,
+        level: int = 3,
+        num_spheres: int = 1,
+        channels: int = 32,
+        cutoff: float = CUTOFF,
+        shells: Shells = "published",
+        mapping: Literal["nearest", "interpolated"] = "nearest",
+        num_bins: int = 310,
+        base_width: int = 4,
+        kernel_size: int | None = None,
+        self_loop: bool = True,
+        chunk: int = 512,
+        recompute: bool = True,
+        elements: Sequence[int] = (6,),
+        form: Form = "auto",
+    ) -> None:
+        super().__init__(cutoff, num_bins, elements)
+        check_counts(base_width=base_width, num_spheres=num_spheres)
+        if not isinstance(chunk, int) or chunk < 3:
+            raise ValueError(f"chunk must be an integer of at least 3, not {chunk!r}")
+        if mapping not in NEIGHBOUR_MAPPINGS:
+            raise ValueError(f"mapping must be one of {', '.join(NEIGHBOUR_MAPPINGS)}, not {mapping!r}")
+        if kernel_size is None:
+            kernel_size = 1 if num_spheres == 1 else 3
+        self.config: dict[str, Any] = {
+            "level": level,
+            "num_spheres": num_spheres,
+            "channels": channels,
+            "cutoff": self.cutoff,
+            "shells": shells,
+            "mapping": mapping,
+            "num_bins": num_bins,
+            "base_width": base_width,
+            "kernel_size": kernel_size,
+            "self_loop": self_loop,
+            "chunk": chunk,
+            "recompute": recompute,
+            "elements": list(self.elements),
+            "form": form,
+        }
+        self.chunk = chunk
+        self.recompute = recompute
+        self.grid = ConcentricGrid(level, num_spheres, kernel_size)
+        self.mapping = NEIGHBOUR_MAPPINGS[mapping](level, num_spheres, channels, cutoff, shells)
+        self.pool = SpherePool("mean", form)
+        self.blocks = nn.ModuleList()
+        width = channels
+        for depth in range(level + 1):
+            intra = 8 * base_width * 2**depth
+            # The icosahedron's 1×1 convolution comes after the mean: it is the first dense layer.
+            widths = ([intra] * 2, [2 * intra] * 2) if depth < level else ([intra], [])
+            self.blocks.append(ConcentricBlock(width, *widths, kernel_size, self_loop, form))
+            width = 2 * intra if depth < level else intra
+        hidden = 128 * base_width
+        self.dense = nn.Sequential()
+        for inner, outer in ((width, 2 * width), (2 * width, hidden), (hidden, hidden)):
+            self.dense.extend([nn.Linear(inner, outer), NormReLU(outer)])
+        self.output = DOSOutput(hidden, num_bins)
+        self.average_for_longer()
+
+    def atom_dos(self, environments: Environments) -> Tensor:
+        """Predict what each atom contributes to the DOS, chunk by chunk.
+
+        Parameters
+        ----------
+        environments
+            The environments of N atoms, found with the model's cutoff.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, num_bins) states per eV; float64 in a model of float64, else float32.
+
+        Raises
+        ------
+        ValueError
+            If there is no atom, in training a single one, or the mapping refuses the environments.
+        """
+        number = self._num_chunks(environments)
+        if number == 1:
+            return self._dos(environments)
+        order, results = [], []
+        for start in range(number):
+            atoms = torch.arange(start, len(environments), number, device=environments.centre.device)
+            part = environments_of(environments, atoms)
+            # The gradient of the last chunk is due at once: its activations are the ones that are kept.
+            again = self.recompute and torch.is_grad_enabled() and start < number - 1
+            results.append(self._dos_in_bounded_memory(part) if again else self._dos(part))
+            order.append(atoms)
+        return torch.cat(results)[torch.cat(order).argsort()]
+
+    def _num_chunks(self, environments: Environments) -> int:
+        """Return the number of chunks; the same in all processes, since their batch norms wait for each other."""
+        count = len(environments)
+        if count == 0:
+            raise ValueError("there are no atoms")
+        number = -(-count // self.chunk)
+        if self.training and num_processes() > 1:
+            largest = torch.tensor(number, device=environments.centre.device)
+            dist.all_reduce(largest, dist.ReduceOp.MAX)
+            number = int(largest)
+        if count < number:
+            raise ValueError(f"{count} atoms cannot be cut into {number} chunks; give the processes equal shares")
+        return number
+
+    def _dos_in_bounded_memory(self, environments: Environments) -> Tensor:
+        """Return what `_dos` does, and compute it again when its gradient is due."""
+
+        def compute(vectors: Tensor, centre: Tensor, neighbour: Tensor) -> Tensor:
+            return self._dos(Environments(vectors, centre, neighbour, len(environments)))
+
+        return recomputed(compute, self, environments.vectors, environments.centre, environments.neighbour)
+
+    def forward_grid(self, features: Tensor) -> Tensor:
+        """Predict what each atom contributes to the DOS from its features on the grid, all atoms at a time.
+
+        Parameters
+        ----------
+        features
+            (R, V, N, C) features at the finest level, as the mapping gives them.
+
+        Returns
+        -------
+        torch.Tensor
+            (N, num_bins) states per eV, in the dtype of the weights.
+
+        Raises
+        ------
+        ValueError
+            If the shape is another, or in training N is 1.
+        """
+        for level, block in zip(range(self.grid.level, -1, -1), self.blocks, strict=True):
+            features = block(self.grid.levels[level], features)
+            if level > 0:
+                features = self.pool(self.grid.steps[level], features)
+        with torch.autocast(features.device.type, enabled=False):
+            return self.output(self.dense(features.to(self.output.bins.weight.dtype).mean(dim=(0, 1))))
+
+    def _dos(self, environments: Environments) -> Tensor:
+        """Return the DOS (n, num_bins) of the atoms of one chunk."""
+        return self.forward_grid(self.mapping(environments).to(self.output.bins.weight.dtype))
+
+
+def environments_of(environments: Environments, atoms: Tensor) -> Environments:
+    """Return the environments of some atoms.
+
+    Parameters
+    ----------
+    environments
+        Environments of N atoms.
+    atoms
+        (n,) int64: which atoms, in the order wanted.
+
+    Returns
+    -------
+    Environments
+        Of n atoms; `neighbour` still counts all atoms.
+    """
+    counts = torch.bincount(environments.centre, minlength=len(environments))
+    starts, wanted = counts.cumsum(0) - counts, counts[atoms]
+    centre = torch.repeat_interleave(torch.arange(len(atoms), device=atoms.device), wanted)
+    shift = starts[atoms] - (wanted.cumsum(0) - wanted)
+    edges = torch.arange(len(centre), device=atoms.device) + shift[centre]
+    return Environments(environments.vectors[edges], centre, environments.neighbour[edges], len(atoms))

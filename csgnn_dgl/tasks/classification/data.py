@@ -1,0 +1,218 @@
+"""The data of classification: labelled point clouds."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from csgnn_dgl.data.clouds import Augmentation, CloudDataset, PointClouds, TestRotation, load, stratified_split
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.training.data import EpochData
+
+Rotation = Literal["none", "z", "SO3"]
+
+
+Validation = Literal["split", "test"]
+
+
+PROTOCOLS = {
+    "split": "a stratified part of the training split",
+    "test": "the test split (authors' protocol: it drives the schedule and picks the checkpoint)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One pass over the test shapes: how they are rotated, and which of the votes it is."""
+
+    rotation: str
+    vote: int
+
+
+class ModelNetData(EpochData):
+    """Labelled point clouds for training, validation and testing.
+
+    Batches are dictionaries of ``points`` (B, N, 3) float32, ``labels`` (B,) int64 and ``index`` (B,) int64. What a
+    sample looks like depends on (seed, epoch, index) in training and on (seed, vote, index) in testing, never on the
+    number of workers or processes.
+
+    Parameters
+    ----------
+    source
+        "builtin" for the shapes that come with the package; else a folder: of ModelNet40 in HDF5 files, or of
+        ``class/{train,test}/*`` with one mesh or point file per shape.
+    num_points
+        Points per shape.
+    batch_size
+        Shapes per step and process.
+    train_rotation
+        Random rotation of the training and validation shapes: "none", "z" (about the vertical axis) or "SO3" (uniform).
+    test_rotations
+        Rotations under which the test shapes are classified.
+    votes
+        Rotated copies of each test shape whose predictions are averaged; 1 means no voting.
+    validation
+        "split": hold out a stratified `validation_fraction` of the training split. "test": validate on the test split,
+        as the paper's authors did; results say so.
+    validation_fraction
+        Share of the training split that is held out.
+    up_axis
+        Vertical axis of the files: "y", "z", or "auto", which is y for ModelNet40 as published.
+    scale
+        Range of the random factor along each axis in training.
+    translation
+        Largest random shift along each axis in training.
+    jitter
+        Standard deviation of the random shift of each point in training, cut off at five times its size.
+    num_workers
+        Worker processes that prepare batches; 0 prepares them in the main process.
+    seed
+        Seed of validation split, order, augmentation and rotations.
+    progress
+        Show a progress bar on stderr where reading the data takes long.
+    """
+
+    def __init__(
+        self,
+        source: str = "builtin",
+        num_points: int = 1024,
+        batch_size: int = 32,
+        train_rotation: Rotation = "SO3",
+        test_rotations: tuple[Rotation, ...] = ("z", "SO3"),
+        votes: int = 1,
+        validation: Validation = "split",
+        validation_fraction: float = 0.1,
+        up_axis: Literal["auto", "y", "z"] = "auto",
+        scale: tuple[float, float] = (0.8, 1.2),
+        translation: float = 0.1,
+        jitter: float = 0.01,
+        num_workers: int = 0,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(source, batch_size, num_workers, seed)
+        for name, value in (("num_points", num_points), ("votes", votes)):
+            if value < 1:
+                raise InputError(f"data.{name} is {value}; give a whole number of at least 1")
+        if not test_rotations or len(set(test_rotations)) != len(test_rotations):
+            raise InputError(f"data.test_rotations is {list(test_rotations)}; name each of z, SO3, none at most once")
+        if validation == "split" and not 0.0 < validation_fraction < 1.0:
+            raise InputError(f"data.validation_fraction is {validation_fraction}; give a number between 0 and 1")
+        self.num_points = num_points
+        self.test_rotations = tuple(test_rotations)
+        self.votes = votes
+        self.validation = validation
+        self.validation_fraction = validation_fraction
+        self.up_axis = up_axis
+        self.progress = progress
+        self.train_rotation = train_rotation
+        self.augmentation = Augmentation(
+            scale=scale,
+            translation=translation,
+            jitter_std=jitter,
+            jitter_clip=5.0 * jitter,
+            rotation=train_rotation,
+        )
+        self.views = tuple(View(rotation, vote) for rotation in self.test_rotations for vote in range(votes))
+        self._clouds: dict[str, PointClouds] = {}
+        self._parts: tuple[PointClouds, PointClouds] | None = None
+
+    def clouds(self, split: Literal["train", "test"]) -> PointClouds:
+        """Return the shapes of a split, read at first use."""
+        if split not in self._clouds:
+            self._clouds[split] = load(
+                self.source, split, num_points=self.num_points, up_axis=self.up_axis, progress=self.progress
+            )
+        return self._clouds[split]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their labels."""
+        return tuple((self._clouds.get("test") or self.clouds("train")).class_names)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def description(self) -> dict[str, Any]:
+        """Say what is trained on and what drives the schedule, as plain values for checkpoints and results."""
+        return {
+            "source": self.source,
+            "train_rotation": self.train_rotation,
+            "validation": PROTOCOLS[self.validation],
+            "seed": self.seed,
+        }
+
+    @property
+    def test_clouds(self) -> PointClouds:
+        """Shapes of the test split."""
+        return self.clouds("test")
+
+    def _split(self) -> tuple[PointClouds, PointClouds]:
+        if self._parts is None:
+            whole = self.clouds("train")
+            if self.validation == "test":
+                self._parts = whole, self.test_clouds
+            else:
+                train, held_out = stratified_split(whole.labels, self.validation_fraction, self.seed)
+                self._parts = whole.subset(train), whole.subset(held_out)
+        return self._parts
+
+    @property
+    def train_clouds(self) -> PointClouds:
+        """Shapes that are trained on."""
+        return self._split()[0]
+
+    @property
+    def validation_clouds(self) -> PointClouds:
+        """Shapes that drive the schedule and the choice of the best checkpoint."""
+        return self._split()[1]
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs; the test split is not touched by training (unless it validates).
+
+        Raises
+        ------
+        InputError
+            If there are not enough shapes for the processes.
+        """
+        if stage == "test":
+            if len(self.test_clouds) == 0:
+                raise InputError(f"{self.source}: the test split is empty")
+            self._check_shares(len(self.test_clouds), "test shape")
+            return
+        train, held_out = self._split()
+        if stage == "fit":
+            self._check_batches(len(train), "shapes")
+        if len(held_out) == 0:
+            raise InputError(f"{self.source}: no shapes are left to validate on; raise data.validation_fraction")
+        self._check_shares(len(held_out), "validation shape")
+
+    def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        """Return augmented training batches in a new order each epoch; the last incomplete batch is dropped."""
+        dataset = CloudDataset(self.train_clouds, self.augmentation, self.seed)
+        return self._loader(dataset, len(dataset), train=True)
+
+    def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
+        """Return the validation batches, each shape once."""
+        dataset = CloudDataset(self.validation_clouds)
+        return self._loader(dataset, len(dataset), train=False)
+
+    def test_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
+        """Return one loader for each of `views`, each shape once."""
+        dataset = CloudDataset(self.test_clouds)
+        return [self._loader(dataset, len(dataset), train=False) for _ in self.views]
+
+    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
+        """Rotate validation and test batches, on the device they are on."""
+        if self.trainer is None or self.trainer.training:
+            return batch
+        view = self.views[dataloader_idx] if self.trainer.testing else View(self.train_rotation, 0)
+        rotation = TestRotation(view.rotation, self.seed)
+        index = np.asarray(batch["index"].cpu())
+        return {**batch, "points": rotation.apply(batch["points"], view.vote, index)}

@@ -1,0 +1,311 @@
+"""The data of the electronic-structure experiment as a Lightning data module."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from csgnn_dgl.data import EpochIndex, Snapshots, check_elements, load_snapshots, rotate_clouds
+from csgnn_dgl.data.clouds.augmentation import check_rotation_mode
+from csgnn_dgl.data.loading import check_seed
+from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.geometry import random_rotations
+from csgnn_dgl.mapping.environments import CUTOFF, Environments, find_environments
+from csgnn_dgl.models import DOSModel
+from csgnn_dgl.training.data import EpochData
+
+Split = Literal["train", "val", "test"]
+SnapshotRotation = Literal["none", "SO3"]
+SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
+
+
+class SnapshotDataset(Dataset[dict[str, Tensor]]):
+    """Snapshots as batches of atomic environments, which are found once.
+
+    A batch of S snapshots with N atoms and E neighbours in all is a dictionary of tensors, so that Lightning can move,
+    pin and widen it: ``vectors`` (E, 3) float32, ``centre`` (E,) and ``neighbour`` (E,) int64 as in `Environments`,
+    ``snapshot`` (N,) int64 (the snapshot of each atom, from 0 to S - 1), ``dos`` (S, count) float32 in states per eV
+    and atom, ``electrons`` (S,) float64 per atom, and ``index`` (S,) int64, the place of each snapshot in `snapshots`.
+    Nothing is padded.
+
+    Parameters
+    ----------
+    snapshots
+        The snapshots to serve; all have a DOS.
+    cutoff
+        Cutoff radius in Å.
+    rotation
+        "SO3": each snapshot is turned by a random rotation from its own stream (seed, epoch, index). The epoch comes
+        with the indices of `EpochSampler`; with plain indices it is 0.
+    seed
+        Seed of the rotations, in [0, 2**32).
+    progress
+        Show a progress bar on stderr while the neighbours are searched.
+
+    Attributes
+    ----------
+    dos
+        (S, count) float32 states per eV and atom of all snapshots.
+
+    Raises
+    ------
+    InputError
+        If a snapshot has no DOS.
+    """
+
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        cutoff: float = CUTOFF,
+        rotation: SnapshotRotation = "none",
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        check_seed(seed)
+        self.snapshots = snapshots
+        self.rotation = check_rotation_mode(rotation)
+        self.seed = seed
+        sizes = snapshots.num_atoms
+        self.dos = torch.from_numpy(snapshots.dos / sizes[:, None]).float()
+        self._electrons = torch.from_numpy(snapshots.num_electrons / sizes)
+        parts = [
+            find_environments(item.positions, item.cell, item.pbc, cutoff)
+            for item in tqdm(snapshots, "neighbours", leave=False, disable=not progress)
+        ]
+        # Few large tensors, which worker processes share, in half of the memory that int64 takes.
+        self._sizes = [len(part) for part in parts]
+        self._starts = np.cumsum([0, *(len(part.vectors) for part in parts)]).tolist()
+        self._vectors = torch.cat([part.vectors for part in parts])
+        self._centre = torch.cat([part.centre for part in parts]).int()
+        self._neighbour = torch.cat([part.neighbour for part in parts]).int()
+
+    def __len__(self) -> int:
+        """Count the snapshots."""
+        return len(self.snapshots)
+
+    def environments(self, index: int, epoch: int = 0) -> Environments:
+        """Return the environments of one snapshot as they are in an epoch."""
+        pairs = slice(self._starts[index], self._starts[index + 1])
+        vectors = self._vectors[pairs]
+        if self.rotation != "none":
+            source = np.random.default_rng([self.seed, epoch, int(index)])
+            turn = torch.from_numpy(random_rotations(1, [source], self.rotation))
+            vectors = rotate_clouds(vectors[None], turn)[0]
+        return Environments(vectors, self._centre[pairs].long(), self._neighbour[pairs].long(), self._sizes[index])
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return a batch of snapshots."""
+        joined = Environments.join([self.environments(index, getattr(index, "epoch", 0)) for index in indices])
+        index = torch.tensor([int(i) for i in indices], dtype=torch.int64)
+        atoms = torch.tensor([self._sizes[i] for i in indices])
+        return {
+            "vectors": joined.vectors,
+            "centre": joined.centre,
+            "neighbour": joined.neighbour,
+            "snapshot": torch.arange(len(index)).repeat_interleave(atoms),
+            "dos": self.dos[index],
+            "electrons": self._electrons[index],
+            "index": index,
+        }
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return a batch of one snapshot."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} snapshots")
+        return self.__getitems__([EpochIndex(index, getattr(index, "epoch", 0))])
+
+
+def batch_environments(batch: dict[str, Tensor]) -> Environments:
+    """Return the environments in a batch of `SnapshotDataset`."""
+    return Environments(batch["vectors"], batch["centre"], batch["neighbour"], len(batch["snapshot"]))
+
+
+class DOSData(EpochData):
+    """Atomic snapshots with their DOS for training, validation and testing.
+
+    Batches are those of `SnapshotDataset`. What a snapshot looks like depends on (seed, epoch, index) in training,
+    never on the number of workers or processes; validation and test snapshots are as they are. Neighbours are found up
+    to the cutoff of the network that is trained.
+
+    Parameters
+    ----------
+    source
+        "builtin" for the carbon allotropes that come with the package; else a folder, see
+        `csgnn_dgl.data.load_snapshots`.
+    batch_size
+        Snapshots per step and process.
+    train_rotation
+        Random rotation of the training snapshots: "none" or "SO3" (uniform).
+    holdout
+        Name of a structure that is left out of training and validation; its test snapshots are then the test set.
+    fraction
+        Share of the snapshots of each structure that is trained and validated on, evenly spaced over them.
+    grid
+        The energy bins of the DOS.
+    offset
+        Added to the energies of the authors' DOS files, in eV.
+    valences
+        Electrons per atom by chemical symbol, where the files do not tell the number of electrons.
+    num_workers
+        Worker processes that prepare batches; 0 prepares them in the main process.
+    seed
+        Seed of order and rotations.
+    progress
+        Show a progress bar on stderr where preparing the data takes long.
+    """
+
+    def __init__(
+        self,
+        source: str = "builtin",
+        batch_size: int = 32,
+        train_rotation: SnapshotRotation = "none",
+        holdout: str | None = None,
+        fraction: float = 1.0,
+        grid: EnergyGrid = PAPER_GRID,
+        offset: float = 0.0,
+        valences: dict[str, float] | None = None,
+        num_workers: int = 0,
+        seed: int = 0,
+        progress: bool = False,
+    ) -> None:
+        super().__init__(source, batch_size, num_workers, seed)
+        if not 0 < fraction <= 1:
+            raise InputError(f"data.fraction is {fraction}; give a number above 0, up to 1")
+        self.train_rotation = train_rotation
+        self.holdout = holdout
+        self.fraction = fraction
+        self.grid = grid
+        self.offset = offset
+        self.valences = valences
+        self.progress = progress
+        self.cutoff = CUTOFF
+        self._whole: dict[Split, Snapshots] = {}
+        self._snapshots: dict[Split, Snapshots] = {}
+        self._datasets: dict[Split, SnapshotDataset] = {}
+
+    def all_snapshots(self, split: Split) -> Snapshots:
+        """Return the snapshots of a split, whatever `fraction` is; read at first use.
+
+        Raises
+        ------
+        InputError
+            If they cannot be read, or none are left without `holdout`.
+        """
+        if split not in self._whole:
+            read = load_snapshots(self.source, split, self.grid, self.offset, self.valences, self.progress)
+            self._whole[split] = read if self.holdout is None else self._without_holdout(read, split)
+        return self._whole[split]
+
+    def _without_holdout(self, snapshots: Snapshots, split: Split) -> Snapshots:
+        """Leave the structure `holdout` out, or all others for testing."""
+        chosen = (np.array(snapshots.structures) == self.holdout) == (split == "test")
+        if split == "test" and not chosen.any():
+            known = ", ".join(sorted(set(snapshots.structures)))
+            raise InputError(f"{self.source}: data.holdout is {self.holdout!r}; name one of the structures {known}")
+        if not chosen.any():
+            raise InputError(f"{self.source}: without {self.holdout!r} no snapshots are left in {split!r}")
+        return snapshots.subset(np.flatnonzero(chosen))
+
+    def snapshots(self, split: Split) -> Snapshots:
+        """Return the snapshots of a split that take part: in training and validation `fraction` of them."""
+        if split not in self._snapshots:
+            whole = self.all_snapshots(split)
+            if split == "test" or self.fraction == 1:
+                return whole
+            names, kept = np.array(whole.structures), []
+            for name in sorted(set(whole.structures)):
+                places = np.flatnonzero(names == name)
+                count = math.ceil(self.fraction * len(places))
+                kept += places[np.arange(count) * len(places) // count].tolist()
+            self._snapshots[split] = whole.subset(sorted(kept))
+        return self._snapshots[split]
+
+    def reading(self) -> dict[str, Any]:
+        """Return the options that say what is read and tested on, as plain values."""
+        return {
+            "holdout": self.holdout,
+            "source": self.source,
+            "grid": {"start": self.grid.start, "width": self.grid.width, "count": self.grid.count},
+            "offset": self.offset,
+            "valences": self.valences,
+        }
+
+    def description(self) -> dict[str, Any]:
+        """Say what is trained on, as plain values for checkpoints and results."""
+        return {
+            "source": self.source,
+            "train_rotation": self.train_rotation,
+            "batch_size": self.batch_size,
+            "holdout": self.holdout,
+            "fraction": self.fraction,
+            "seed": self.seed,
+        }
+
+    def setup(self, stage: str) -> None:
+        """Read what the stage needs and find the neighbours; the test split is not touched by training.
+
+        Raises
+        ------
+        InputError
+            If the data cannot be read, there are not enough snapshots for the processes, or the network that is trained
+            predicts another number of energy bins or is for other elements.
+        """
+        if self.holdout is not None:
+            self.all_snapshots("test")  # a name that is not there is better told before the training
+        needed: tuple[Split, ...] = {"fit": ("train", "val"), "test": ("test",)}.get(stage, ("val",))  # type: ignore[assignment]
+        if "train" in needed:
+            self._check_batches(len(self.snapshots("train")), "snapshots")
+        for split in needed:
+            self._check_shares(len(self.snapshots(split)), f"{SPLITS[split]} snapshot")
+        if self.trainer is not None:
+            self._fit_to(self.trainer.lightning_module.network, needed)  # type: ignore[arg-type]
+        for split in needed:
+            self.dataset(split)
+
+    def _fit_to(self, network: DOSModel, needed: Sequence[Split]) -> None:
+        """Take the cutoff of a network, after making sure that it is for these data."""
+        if network.num_bins != self.grid.count:
+            raise InputError(
+                f"the model predicts {network.num_bins} energy bins and data.grid has {self.grid.count}; set "
+                "model.network.init_args.num_bins and data.grid.count to the same number"
+            )
+        for split in needed:
+            check_elements(self.snapshots(split), network.elements)
+        if network.cutoff != self.cutoff:
+            self.cutoff = network.cutoff
+            self._datasets.clear()
+
+    def dataset(self, split: Split) -> SnapshotDataset:
+        """Return the environments of a split, found at first use."""
+        if split not in self._datasets:
+            rotation = self.train_rotation if split == "train" else "none"
+            self._datasets[split] = SnapshotDataset(
+                self.snapshots(split), self.cutoff, rotation, self.seed, self.progress
+            )
+        return self._datasets[split]
+
+    def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return training batches in a new order each epoch; the last incomplete batch is dropped.
+
+        Each batch has nearly the share of each structure that all snapshots have: batch norm takes the mean DOS of a
+        batch for the one it was told, so it had better be the same in all of them.
+        """
+        dataset = self.dataset("train")
+        _, groups = np.unique(dataset.snapshots.structures, return_inverse=True)
+        return self._loader(dataset, len(dataset), train=True, groups=groups)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return the validation batches, each snapshot once."""
+        return self._loader(self.dataset("val"), len(self.dataset("val")), train=False)
+
+    def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
+        """Return the test batches, each snapshot once."""
+        return self._loader(self.dataset("test"), len(self.dataset("test")), train=False)

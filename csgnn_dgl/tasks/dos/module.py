@@ -1,0 +1,307 @@
+"""The Lightning module that trains and tests models of the density of states."""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import Any
+
+import torch
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.models import DOS_MODELS, DOSModel
+from csgnn_dgl.models.base import plain
+from csgnn_dgl.models.dos.base import DOSOutput
+from csgnn_dgl.nn import NormReLU
+from csgnn_dgl.tasks.dos.data import DOSData, batch_environments
+from csgnn_dgl.tasks.dos.evaluation import DOSScore, Prediction, count_parameters, mean_prediction, score_dos
+from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each
+from csgnn_dgl.training.module import Schedule, Throughput, TrainingModule, at_least_float32
+
+
+def dos_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGrid) -> Tensor:
+    r"""Return :math:`\alpha\, MSE(DOS) + (1 - \alpha)\, MSE(FDOS)` (Eq. 5), the mean over snapshots and bins.
+
+    Parameters
+    ----------
+    prediction, reference
+        (S, count) states per eV and atom.
+    alpha
+        Weight α of the DOS, 0 to 1.
+    grid
+        The energy bins.
+    """
+    spectrum = (prediction - reference).square().mean()
+    filled = fdos(prediction - reference, grid).square().mean()  # FDOS is linear in the DOS
+    return alpha * spectrum + (1 - alpha) * filled
+
+
+class DOSMeasures(nn.Module):
+    """What is measured over the snapshots of one epoch: means of the loss and of two absolute errors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loss = MeanMetric()
+        self.band_energy_mae = MeanMetric(nan_strategy="disable")
+        self.fermi_level_mae = MeanMetric(nan_strategy="disable")
+
+
+class DOSModule(TrainingModule):
+    """Train and test a model of the DOS with the loss of Eq. 5, and beyond the paper with that of the band energy.
+
+    Logs the loss, the mean absolute errors of band energy (eV/atom) and Fermi level (eV), learning rate and snapshots
+    per second, for training and validation, and draws predicted and reference DOS of one validation snapshot of each
+    structure for TensorBoard, after the epochs 1, 2, 4, 8, ... and the last one. The defaults are those of A.3.
+
+    After testing, `predictions` holds the predicted DOS and that of the training means, and `scores` what they are
+    worth on the test snapshots; after validating, on the validation snapshots.
+
+    Parameters
+    ----------
+    network
+        The model. The data find neighbours up to its cutoff.
+    alpha
+        Weight α of the DOS in the loss; the FDOS has 1 - α.
+    beta
+        Weight β of a third term of the loss, the mean squared error of the band energy per atom (Eq. 4). Errors of the
+        FDOS that hardly count in Eq. 5 add up in the band energy where they have the same sign over many bins. The
+        paper has no such term; 0 leaves it out.
+    freeze_norms
+        Share of the epochs after which all batch norms keep their running averages, 0 to 1, so that the rest of the
+        training is that of the very function that is used in evaluation. The averages are taken anew for this, over
+        the training batches of one epoch. The paper has nothing of the kind; 1 never freezes them.
+    output_rate
+        Factor of the learning rate for the last norm and the smoothing after it. Their parameters are in states per eV,
+        and Adam moves them by the rate itself: at large rates energy bins can end up below zero, where the ReLU
+        leaves them for ever. A smaller factor prevents that; 1 trains all parameters alike, as the paper does.
+    start_at_mean
+        Whether a new training begins at the mean DOS of the training snapshots, see `DOSModel.start_from`.
+    learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
+        See `TrainingModule`.
+    """
+
+    def __init__(
+        self,
+        network: DOSModel,
+        alpha: float = 0.1,
+        beta: float = 0.0,
+        freeze_norms: float = 1.0,
+        output_rate: float = 1.0,
+        start_at_mean: bool = True,
+        learning_rate: float = 5e-4,
+        weight_decay: float = 1e-7,
+        schedule: Schedule = "plateau",
+        patience: int = 99,
+        factor: float = 0.1,
+        threshold: float = 5e-3,
+        minimum_rate: float = 1e-5,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(
+            network, learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
+        )
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"alpha is {alpha!r}; give a number from 0 to 1")
+        if not 0 <= beta < math.inf:
+            raise ValueError(f"beta is {beta!r}; give a number of at least 0")
+        if not 0 <= freeze_norms <= 1:
+            raise ValueError(f"freeze_norms is {freeze_norms!r}; give a share of the epochs, from 0 to 1")
+        self.alpha = alpha
+        self.beta = beta
+        if not 0 < output_rate <= 1:
+            raise ValueError(f"output_rate is {output_rate!r}; give a factor above 0, up to 1")
+        self.freeze_norms = freeze_norms
+        self.output_rate = output_rate
+        self.start_at_mean = start_at_mean
+        self.predictions: list[Prediction] = []
+        self.scores: list[DOSScore] = []
+        self.train_measures = DOSMeasures()
+        self.validation_measures = DOSMeasures()
+
+    @property
+    def data(self) -> DOSData:
+        """The data module of the trainer."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def setup(self, stage: str) -> None:
+        """Let a training begin at the mean of its data; what a resumed one begins with is loaded after this."""
+        if stage == "fit" and self.start_at_mean and isinstance(self.network, DOSModel):
+            self.network.start_from(self.data.dataset("train").dos)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters that learn at the rate, and those of the output that learn at a share of it."""
+        if self.output_rate == 1:
+            return super().parameter_groups()
+        end = self.network.output
+        assert isinstance(end, DOSOutput)
+        output = [*end.norm.parameters(), *end.smoothing.parameters()]
+        others = [parameter for parameter in self.network.parameters() if all(parameter is not own for own in output)]
+        return [{"params": others}, {"params": output, "lr": self.output_rate * self.learning_rate}]
+
+    def checkpoint_description(self) -> dict[str, Any]:
+        """Return the network's config and kind, how data are read, how it is trained, and the format number."""
+        names = [name for name, kind in DOS_MODELS.items() if type(self.network) is kind]
+        description = {**super().checkpoint_description(), "model": names[0] if names else None}
+        if self._trainer is not None:
+            description["data"] = plain(self.data.reading())
+            description["training"] = plain(
+                {
+                    **self.data.description(),
+                    "alpha": self.alpha,
+                    "beta": self.beta,
+                    "freeze_norms": self.freeze_norms,
+                    "output_rate": self.output_rate,
+                    "start_at_mean": self.start_at_mean,
+                }
+            )
+        return description
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the DOS (S, count) per atom of the snapshots of a batch, in float32 at least."""
+        return at_least_float32(self.network(batch_environments(batch), batch["snapshot"], len(batch["index"])))
+
+    def _step(self, stage: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        prediction = self(batch)
+        reference, size = batch["dos"].to(prediction.dtype), len(batch["index"])
+        band, level = self._errors(prediction if self.beta else prediction.detach(), reference, batch["electrons"])
+        loss = dos_loss(prediction, reference, self.alpha, self.data.grid)
+        if self.beta:
+            loss = loss + self.beta * band.square().mean().to(loss.dtype)
+        measures = self.train_measures if stage == "train" else self.validation_measures
+        measures.loss.update(loss.detach(), weight=size)
+        measures.band_energy_mae.update(band.detach())
+        measures.fermi_level_mae.update(level.detach())
+        for name in ("loss", "band_energy_mae", "fermi_level_mae"):
+            self.log(f"{stage}/{name}", getattr(measures, name), on_step=False, on_epoch=True, batch_size=size)
+        return loss, prediction
+
+    def _errors(self, prediction: Tensor, reference: Tensor, electrons: Tensor) -> tuple[Tensor, Tensor]:
+        """Absolute errors (S,) of band energy and Fermi level; NaN where the prediction is not finite."""
+        grid = self.data.grid
+        finite = prediction.isfinite().all(dim=1)
+        lost = torch.where(finite, 0.0, torch.nan)
+        usable = torch.where(finite[:, None], prediction, reference).double()
+        wanted = reference.double()
+        band = band_energy(usable, electrons, grid, "top") - band_energy(wanted, electrons, grid, "top")
+        level = fermi_level(usable, electrons, grid, "top") - fermi_level(wanted, electrons, grid, "top")
+        return band.abs() + lost, level.abs() + lost
+
+    def on_train_epoch_start(self) -> None:
+        """Freeze the norms when it is time; Lightning has just put all of them into training mode.
+
+        Raises
+        ------
+        InputError
+            If the norms are to be frozen in a training without an end.
+        """
+        super().on_train_epoch_start()
+        if self.freeze_norms == 1:
+            return
+        epochs = self.trainer.max_epochs
+        if epochs is None or epochs < 0:
+            raise InputError("freeze_norms has to know when the training ends; give trainer.max_epochs")
+        first = math.ceil(self.freeze_norms * epochs)
+        if self.current_epoch < first:
+            return
+        norms = [module for module in self.network.modules() if isinstance(module, NormReLU)]
+        if self.current_epoch == first:
+            self._measure(norms)
+        for norm in norms:
+            norm.eval()
+
+    @torch.no_grad()
+    def _measure(self, norms: list[NormReLU]) -> None:
+        """Take the running averages of norms over the training batches of this epoch, with the weights as they are.
+
+        The averages that gathered in training lag behind the weights.
+        """
+        for norm in norms:
+            norm.forget()
+        precision, strategy = self.trainer.precision_plugin, self.trainer.strategy
+        for batch in islice(self.data.train_dataloader(), int(self.trainer.num_training_batches)):
+            moved = strategy.batch_to_device(precision.convert_input(batch), self.device)
+            with precision.forward_context():
+                self(moved)
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Loss of one batch of `csgnn_dgl.tasks.dos.data.SnapshotDataset`."""
+        loss, _ = self._step("train", batch)
+        self.log(
+            "train/step_loss",
+            loss.detach(),
+            on_step=True,
+            on_epoch=False,
+            prog_bar=True,
+            sync_dist=True,
+            batch_size=len(batch["index"]),
+        )
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Log the throughput."""
+        self.count_samples("train", len(batch["index"]))
+
+    def on_validation_epoch_start(self) -> None:
+        """Make room for the predictions, and begin to measure the throughput of validation."""
+        self.validation_throughput = Throughput()
+        self._make_room(len(self.data.snapshots("val")))
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Add one batch to the validation loss and errors, and keep its prediction."""
+        _, prediction = self._step("validation", batch)
+        self.predicted.index_copy_(0, batch["index"], prediction.to(self.predicted.dtype))
+        rate = self.validation_throughput.add(len(batch["index"])) * self.trainer.world_size
+        self.log(
+            "validation/samples_per_second",
+            rate,
+            on_step=False,
+            on_epoch=True,
+            reduce_fx="max",
+            batch_size=len(batch["index"]),
+        )
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation snapshots, or draw some of them while training."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._score("val")
+            return
+        epoch = self.current_epoch + 1
+        if epoch & (epoch - 1) and epoch != self.trainer.max_epochs:
+            return
+        prediction = self._gathered()
+        snapshots = self.data.snapshots("val")
+        for logger in self.trainer.loggers:
+            if isinstance(logger, TensorBoardLogger) and self.trainer.is_global_zero:
+                figure = dos_figure([prediction], snapshots, first_of_each(snapshots))
+                logger.experiment.add_figure("validation/dos", figure, epoch)
+
+    def on_test_start(self) -> None:
+        """Make room for the predictions."""
+        self._make_room(len(self.data.snapshots("test")))
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Keep the prediction of one batch."""
+        self.predicted.index_copy_(0, batch["index"], self(batch).to(self.predicted.dtype))
+
+    def on_test_epoch_end(self) -> None:
+        """Score the test snapshots."""
+        self._score("test")
+        self.log("test/band_energy_mae", self.scores[0].band_energy_mae, rank_zero_only=True)
+
+    def _make_room(self, count: int) -> None:
+        self.predicted = torch.zeros(count, self.data.grid.count, dtype=torch.float64, device=self.device)
+
+    def _gathered(self) -> Prediction:
+        """Return the predictions of all processes, each of which has filled other rows."""
+        dos = self.trainer.strategy.reduce(self.predicted, reduce_op="sum").cpu()
+        return Prediction(str(self.checkpoint_description()["model"]), dos, count_parameters(self.network))
+
+    def _score(self, split: Any) -> None:
+        snapshots = self.data.snapshots(split)
+        self.predictions = [self._gathered(), mean_prediction(self.data.all_snapshots("train"), snapshots)]
+        self.scores = [score_dos(prediction, snapshots) for prediction in self.predictions]

@@ -1,0 +1,108 @@
+"""Trained models of the DOS, read from checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.models import DOS_MODELS, DOSModel
+from csgnn_dgl.models.base import network_of, read_checkpoint
+
+SHIPPED = "dos.ckpt"
+"""Name of the weights in ``csgnn_dgl/weights``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedDOS:
+    """A model of the DOS with the energy bins that it predicts, and what is known about its training.
+
+    Parameters
+    ----------
+    network
+        The model; evaluation mode is switched on.
+    grid
+        Its energy bins.
+    data
+        What its data were and how they were read: source, grid, offset, valences, holdout; plain values.
+    facts
+        How it was trained: plain values.
+
+    Raises
+    ------
+    InputError
+        If the network predicts another number of bins.
+    """
+
+    network: DOSModel
+    grid: EnergyGrid = PAPER_GRID
+    data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.network.num_bins != self.grid.count:
+            raise InputError(
+                f"the model predicts {self.network.num_bins} energy bins and the grid has {self.grid.count}; give the "
+                "grid that it was trained with"
+            )
+        self.network.eval()
+
+    @property
+    def valences(self) -> dict[str, float] | None:
+        """Electrons per atom by chemical symbol, where they were told."""
+        return self.data.get("valences")
+
+
+def load_dos_model(path: str | os.PathLike[str] | None = None, map_location: str | torch.device = "cpu") -> TrainedDOS:
+    """Load a trained model of the DOS.
+
+    Parameters
+    ----------
+    path
+        A checkpoint that ``python -m pipelines.dos fit`` wrote, or a run folder (its best checkpoint). By default the
+        weights that come with the package. Nothing in it is unpickled but tensors and plain values.
+    map_location
+        Device of the weights.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, unreadable, or the checkpoint of something else.
+    """
+    if path is None:
+        shipped = Path(str(files("csgnn_dgl"))) / "weights" / SHIPPED
+        if not shipped.is_file():
+            raise InputError("no weights come with this installation; name a checkpoint or run folder")
+        path = shipped
+    file = Path(path)
+    if file.is_dir():
+        file = file / "checkpoints" / "best.ckpt"
+    checkpoint = read_checkpoint(file)
+    description = checkpoint["csgnn"]
+    kind = DOS_MODELS.get(str(description.get("model")))
+    if kind is None:
+        raise InputError(f"{file} holds no model of the DOS; give a checkpoint that pipelines.dos wrote")
+    try:
+        network = network_of(checkpoint, kind)
+        data = description["data"]
+        grid = EnergyGrid(**data["grid"])
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"{file} does not fit the model {description['model']!r} of this version ({type(error).__name__}); use the "
+            "version that wrote it"
+        ) from error
+    facts = {
+        "model": description["model"],
+        "checkpoint": str(file),
+        "epochs_trained": int(checkpoint["epoch"]) + 1,
+        **description.get("training", {}),
+        "network": description["config"],
+    }
+    return TrainedDOS(network.to(map_location), grid, data, facts)

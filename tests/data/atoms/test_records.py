@@ -1,0 +1,308 @@
+"""Snapshots in memory, from files that ase reads, and the built-in carbon data."""
+
+import bz2
+import dataclasses
+import gzip
+import lzma
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from csgnn_dgl.data import (
+    Snapshot,
+    Snapshots,
+    carbon_snapshots,
+    check_elements,
+    from_atoms,
+    load_snapshots,
+    read_snapshots,
+)
+from csgnn_dgl.data.atoms.rebin import rebin
+from csgnn_dgl.data.atoms.records import electrons_of
+from csgnn_dgl.electronic import EnergyGrid
+from csgnn_dgl.errors import InputError
+
+GRID = EnergyGrid(-10.0, 0.5, 24)
+COMPRESS: dict[str, Callable[[bytes], bytes]] = {
+    "": bytes,
+    ".gz": gzip.compress,
+    ".bz2": bz2.compress,
+    ".xz": lzma.compress,
+}
+
+
+def molecule(dos: Any = 1.0, electrons: float | None = 8, distance: float = 1.4, **info: Any) -> Atoms:
+    """Two carbon atoms with a DOS on `GRID`."""
+    atoms = Atoms("C2", [[0, 0, 0], [0, 0, distance]])
+    if dos is not None:
+        atoms.info["dos"] = np.full(24, dos) if np.isscalar(dos) else dos
+    if electrons is not None:
+        atoms.info["num_electrons"] = electrons
+    atoms.info.update(info)
+    return atoms
+
+
+def crystal() -> Atoms:
+    return Atoms("C", cell=[2, 2, 2], pbc=True, info={"dos": np.full(24, 1.0)})
+
+
+@pytest.mark.parametrize("packed", ["", ".gz", ".bz2", ".xz"])
+@pytest.mark.parametrize("suffix", [".extxyz", ".xyz"])
+def test_extended_xyz(tmp_path, suffix, packed):
+    dos = np.random.default_rng(0).random(24) + 1
+    written = [molecule(dos, structure="C2", temperature=300, fermi_level=-1.5, band_energy=-40.25), crystal()]
+    ase.io.write(tmp_path / "set.extxyz", written)
+    path = tmp_path / f"snapshots{suffix}{packed}"
+    path.write_bytes(COMPRESS[packed]((tmp_path / "set.extxyz").read_bytes()))
+
+    snapshots = read_snapshots(path, GRID)
+    first, second = snapshots
+    np.testing.assert_allclose(snapshots.dos[0], dos, atol=1e-7)
+    np.testing.assert_array_equal(first.positions, written[0].positions)
+    assert first.structure == "C2"
+    assert [first.temperature, first.num_electrons, first.fermi_level, first.band_energy] == [300, 8, -1.5, -40.25]
+    assert not first.pbc.any()
+    # without num_electrons and structure: the valences, and the formula
+    assert (second.structure, second.num_electrons, second.temperature) == ("C", 4, None)
+    assert second.pbc.all()
+    np.testing.assert_array_equal(second.cell, 2 * np.eye(3))
+    assert (second.source, second.index) == (str(path), 1)
+    assert repr(second) == f"Snapshot('C', 1 atoms, {str(path)!r}, index 1)"
+
+
+def test_other_formats_of_ase_for_prediction(tmp_path):
+    for name in ("POSCAR", "one.cif", "many.traj"):
+        ase.io.write(tmp_path / name, crystal())
+        (snapshot,) = read_snapshots(tmp_path / name, GRID, needs_dos=False)
+        np.testing.assert_allclose(snapshot.cell, 2 * np.eye(3))
+        assert snapshot.pbc.all()
+    with pytest.raises(InputError, match="POSCAR: snapshot 0 has no 'dos' in its info"):
+        read_snapshots(tmp_path / "POSCAR")
+
+
+def test_a_set_of_snapshots():
+    snapshots = from_atoms([molecule(1.0, structure="a"), molecule(2.0, structure="b"), crystal()], GRID)
+    assert len(snapshots) == 3
+    assert snapshots.dos.shape == (3, 24)
+    assert snapshots.num_electrons.tolist() == [8, 8, 4]
+    assert snapshots.num_atoms.tolist() == [2, 2, 1]
+    assert snapshots.structures == ("a", "b", "C")
+    assert snapshots.elements == {6}
+    assert snapshots.grid == GRID
+    assert repr(snapshots) == "Snapshots(3 of C, a, b, 5 atoms)"
+    assert [item.structure for item in snapshots[1:]] == ["b", "C"]
+    assert [item.index for item in snapshots.subset([2, 0])] == [2, 0]
+    assert snapshots.where(lambda item: item.structure == "b")[0] is snapshots[1]
+    assert (snapshots + snapshots).num_atoms.tolist() == [2, 2, 1] * 2
+    assert from_atoms(molecule(), GRID)[0].num_atoms == 2
+    with pytest.raises(InputError, match="there are no snapshots"):
+        snapshots.where(lambda item: item.structure == "c")
+    with pytest.raises(InputError, match="atoms: snapshot 1 has no DOS; put it into the file"):
+        _ = from_atoms([molecule(), molecule(None)], GRID).dos
+    other = dataclasses.replace(snapshots[0], grid=EnergyGrid(-5.0, 0.5, 24))
+    with pytest.raises(InputError, match="snapshot 0 is on EnergyGrid.* read all on one grid"):
+        Snapshots((snapshots[1], other))
+
+
+def test_electrons_from_valences():
+    assert electrons_of([6, 6, 1, 8], None, "x") == 15
+    assert electrons_of([6, 6, 26], {"Fe": 8, "C": 5}, "x") == 18
+    with pytest.raises(InputError, match="x has no num_electrons, and the valence of Fe is unknown"):
+        electrons_of([26, 6], None, "x")
+
+
+def test_foreign_elements_are_refused():
+    water = Atoms("OH2", [[0, 0, 0], [0, 0, 1], [0, 1, 0]])
+    snapshots = from_atoms([molecule(), water], GRID, source="set.xyz")
+    check_elements(snapshots, [1, 6, 8])
+    with pytest.raises(InputError, match="set.xyz: snapshot 1 contains H, but the model knows C only; remove"):
+        check_elements(snapshots, [6])
+
+
+def nan_position() -> Atoms:
+    atoms = molecule()
+    atoms.positions[1, 2] = np.nan
+    return atoms
+
+
+def with_nan() -> np.ndarray:
+    dos = np.ones(24)
+    dos[7] = np.nan
+    return dos
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        (molecule(distance=0.05), r"atoms 0 and 1 are only 0\.05 Å apart; remove one of them"),
+        (nan_position(), "atom 1 has a coordinate that is NaN or infinite"),
+        (Atoms("C", pbc=True, info={"dos": np.ones(24)}), "direction a is flagged as periodic but the cell has no"),
+        (molecule(np.ones(23)), r"has a DOS of shape \(23,\), but the energy grid has 24 bins; give one value per bin"),
+        (molecule(with_nan()), "has a DOS that is NaN or infinite in bin 7; repair or remove it"),
+        (molecule(0.0), "the DOS is empty, but there are 8 electrons"),
+        (molecule(0.5), r"the DOS holds 6 electrons up to 2 eV, but there are 8 electrons; widen the energy grid"),
+        (molecule(np.full(24, "x")), "has a DOS of <U1; give real numbers"),
+        (molecule(electrons=-2), "has an electron count of -2; give a positive num_electrons"),
+        (molecule(num_electrons="many"), "has num_electrons = 'many'; give a number"),
+        (molecule(temperature="hot"), "has temperature = 'hot'; give a number"),
+        (molecule(None), "has no 'dos' in its info; add the density of states"),
+        (Atoms(info={"dos": np.ones(24)}), "has no atoms; remove it"),
+    ],
+)
+def test_a_bad_snapshot_in_a_large_set_is_named(bad, complaint):
+    with pytest.raises(InputError, match=rf"^large\.xyz: snapshot 17:? {complaint}"):
+        from_atoms([molecule()] * 17 + [bad], GRID, needs_dos=True, source="large.xyz")
+
+
+def test_arrays_that_do_not_fit_are_named():
+    good = from_atoms(molecule(), GRID)[0]
+    with pytest.raises(InputError, match=r"positions of shape \(3, 3\) for 2 atoms"):
+        dataclasses.replace(good, positions=np.zeros((3, 3)))
+    with pytest.raises(InputError, match="has no atoms"):
+        dataclasses.replace(good, numbers=np.zeros(0, dtype=np.int64))
+
+
+GOOD = "2\nnum_electrons=8\nC 0 0 0\nC 0 0 1.4\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("a.xyz", "", "there are no snapshots in the file"),
+        ("a.xyz", "hello\nworld\n", "snapshot 0 cannot be read"),
+        ("a.xyz", GOOD + GOOD[:30], "snapshot 1 cannot be read .*; the file may be truncated"),
+        ("a.xyz", GOOD + GOOD + "2\nnum_electrons=8\n", "snapshot 2 cannot be read"),
+        ("a.xyz", GOOD + GOOD.replace("1.4", "one"), "snapshot 1 cannot be read"),
+        ("a.xyz", GOOD + "\n" + GOOD, "snapshot 1 cannot be read .there is text after a blank line"),
+        ("a.xyz", GOOD.replace("C 0 0 0", "Qq 0 0 0"), "snapshot 0 cannot be read"),
+        ("a.xyz", b"\xff\xfe\x00", "the file is damaged or truncated"),
+        ("a.xyz.gz", gzip.compress(GOOD.encode() * 500)[:60], "the file is damaged or truncated"),
+        ("a.xyz.gz", GOOD.encode(), "the file is damaged or truncated"),
+        ("a.xyz.xz", lzma.compress(GOOD.encode() * 9)[:-9], "the file is damaged or truncated"),
+        ("a.xyz.bz2", bz2.compress(GOOD.encode() * 9)[:-9], "the file is damaged or truncated"),
+        ("a.cif", "data_x\n_cell_length_a five\n", "there are no snapshots in the file"),
+        ("a.unknown", "nothing", "snapshot 0 cannot be read"),
+        ("POSCAR", "one line\n", "snapshot 0 cannot be read"),
+    ],
+)
+def test_files_that_cannot_be_read_are_named(tmp_path, name, content, complaint):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_snapshots(path, needs_dos=False)
+    assert str(caught.value).startswith(str(path))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match="none.xyz: there is no such file"):
+        read_snapshots(tmp_path / "none.xyz")
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 2000), st.binary(min_size=1, max_size=4))
+def test_damaged_files_give_nothing_but_input_errors(tmp_path_factory, place, damage):
+    folder = tmp_path_factory.mktemp("damaged")
+    ase.io.write(folder / "a.extxyz", [molecule(np.arange(24.0)), crystal()])
+    content = bytearray((folder / "a.extxyz").read_bytes())
+    content[place : place + len(damage)] = damage
+    path = folder / "b.extxyz"
+    path.write_bytes(content)
+    try:
+        assert len(read_snapshots(path, GRID)) >= 1
+    except InputError as error:
+        assert str(error).startswith(str(path))
+
+
+def test_rebin_keeps_the_electrons_of_every_bin():
+    rng = np.random.default_rng(1)
+    energies = np.append(np.sort(rng.uniform(-9.5, 2.5, 199)), 2.6)
+    cumulative = np.cumsum(rng.random(200))
+    cumulative -= cumulative[0]
+    dos = rebin(energies, cumulative, GRID, "x")
+    at_edges = np.interp(GRID.edges, energies, cumulative)
+    np.testing.assert_allclose(np.cumsum(dos) * GRID.width, at_edges[1:], atol=1e-12)
+    shifted = rebin(energies - 3, cumulative, GRID, "x", offset=3.0)
+    np.testing.assert_allclose(shifted, dos, atol=1e-10)
+    # a DOS that is on the grid already stays as it is
+    values = rng.random(24)
+    states = np.concatenate([[0], np.cumsum(values) * GRID.width])
+    np.testing.assert_allclose(rebin(GRID.edges, states, GRID, "x"), values, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("energies", "cumulative", "complaint"),
+    [
+        ([-10.0], [0.0], "x has a DOS of 1 energies; it takes at least two"),
+        ([-10.0, -9.0, -9.0], [0.0, 1.0, 2.0], "x has a DOS whose energies do not ascend"),
+        ([-10.0, np.nan], [0.0, 1.0], "x has a DOS with a number that is NaN or infinite"),
+        ([-9.0, 1.4], [0.0, 7.0], "x has a DOS that ends at 1.4 eV, below the end of the energy grid at 2 eV"),
+        ([-14.0, 0.0], [0.0, 7.0], "x has 2 electrons below the energy grid, which starts at -10 eV"),
+    ],
+)
+def test_refuses_a_dos_that_cannot_be_binned(energies, cumulative, complaint):
+    with pytest.raises(InputError, match=complaint):
+        rebin(energies, cumulative, GRID, "x")
+
+
+@pytest.mark.parametrize(("split", "count"), [("val", 320), ("test", 160)])
+def test_the_built_in_carbon_data(split, count):
+    snapshots = carbon_snapshots(split)
+    assert len(snapshots) == count
+    sizes = dict(zip(snapshots.structures, snapshots.num_atoms.tolist(), strict=True))
+    assert sizes == {
+        **{"C20": 20, "C40": 40, "C60": 60, "Graphene": 128, "Graphite": 108},
+        **{"C_6_4": 152, "C_8_0": 128, "C_9_9": 144},
+    }
+    assert all(snapshots.structures.count(name) == count // 8 for name in sizes)
+    assert {item.temperature for item in snapshots} == {300.0, 600.0}
+    assert (snapshots.num_electrons == 4 * snapshots.num_atoms).all()
+    check_elements(snapshots, [6])
+    directions = {item.structure: int(item.pbc.sum()) for item in snapshots}
+    assert directions["Graphene"] == 2
+    assert directions["Graphite"] == 3
+    assert directions["C60"] == 0
+    assert directions["C_9_9"] == 1
+    assert snapshots[3].name == f"built-in carbon ({split}): snapshot 3"
+
+
+def test_the_carbon_data_travel_with_their_own_licence():
+    import csgnn_dgl.data.atoms.carbon as carbon
+
+    folder = Path(carbon.__file__).parent
+    assert "CC BY-SA 4.0" in (folder / "LICENSE").read_text()
+    assert "Not DFT" in (folder / "README.md").read_text()
+    with pytest.raises(InputError, match="have no split 'all'; give 'train', 'val' or 'test'"):
+        carbon_snapshots("all")
+
+
+def test_one_door(tmp_path):
+    assert len(load_snapshots("builtin", "test")) == 160
+    for split, size in (("train", 3), ("val", 2)):
+        ase.io.write(tmp_path / f"{split}.extxyz", [molecule()] * size)
+    assert len(load_snapshots(tmp_path, "train", GRID)) == 3
+    assert len(load_snapshots(str(tmp_path), "val", GRID)) == 2
+    (tmp_path / "val.xyz").write_text(GOOD)
+    for source, split, facts, complaint in (
+        (tmp_path, "valid", {}, "split is 'valid'; give 'train', 'val' or 'test'"),
+        (tmp_path, "val", {}, "both val.extxyz and val.xyz are there; keep one"),
+        (tmp_path, "train", {"offset": 2.0}, "an offset of 2 eV is set, but its DOS is on the grid"),
+        (tmp_path, "test", {}, "neither test.extxyz .or .xyz, or packed. nor Test.csv is there"),
+        (tmp_path / "none", "train", {}, "none' is no folder; give 'builtin', or a folder with train.extxyz"),
+        ("builtin", "train", {"grid": GRID}, "the built-in data are on 310 bins"),
+    ):
+        with pytest.raises(InputError, match=complaint):
+            load_snapshots(source, split, **facts)
+
+
+def test_snapshots_are_frozen():
+    item = from_atoms(molecule(), GRID)[0]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        item.num_electrons = 3  # type: ignore[misc]
+    assert isinstance(item, Snapshot)

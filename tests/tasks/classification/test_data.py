@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+import torch
+
+from csgnn_dgl.data import load
+from csgnn_dgl.data.loading import CurrentEpochSampler
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.tasks.classification import ModelNetData
+from tests.toy_shapes import CLASSES, NUM_POINTS
+
+
+@pytest.fixture
+def data(shapes_folder):
+    return ModelNetData(str(shapes_folder), num_points=NUM_POINTS, batch_size=8, validation_fraction=0.25, seed=2)
+
+
+def test_validation_shapes_are_held_out_of_training_class_by_class(data):
+    data.setup("fit")
+    assert data.class_names == tuple(CLASSES)
+    assert data.num_classes == 3
+    assert len(data.train_clouds) + len(data.validation_clouds) == 42
+    assert np.bincount(data.validation_clouds.labels).min() >= 3
+    every = np.concatenate([data.train_clouds.points, data.validation_clouds.points])
+    assert len(np.unique(every.reshape(42, -1), axis=0)) == 42
+
+
+@pytest.mark.parametrize("source", ["builtin", "folder"])
+def test_the_shapes_are_the_same_for_every_seed(source, shapes_folder, monkeypatch):
+    read = []
+    monkeypatch.setattr("csgnn_dgl.training.data.load", lambda *place, **options: read.append((place, options)))
+    for seed in (1, 2):
+        ModelNetData(source, num_points=NUM_POINTS, seed=seed).clouds("test")
+    assert read[0] == read[1]
+    assert "seed" not in read[0][1]
+
+
+def test_training_does_not_read_the_test_split(data, monkeypatch):
+    read = []
+
+    def noted(source, split, **options):
+        read.append(split)
+        return load(source, split, **options)
+
+    monkeypatch.setattr("csgnn_dgl.training.data.load", noted)
+    data.setup("fit")
+    list(data.train_dataloader()), list(data.val_dataloader())
+    assert read == ["train"]
+    data.setup("test")
+    assert read == ["train", "test"]
+
+
+def test_authors_protocol_validates_on_the_test_split_and_says_so(shapes_folder):
+    data = ModelNetData(str(shapes_folder), num_points=NUM_POINTS, batch_size=8, validation="test")
+    data.setup("fit")
+    np.testing.assert_array_equal(data.validation_clouds.points, data.test_clouds.points)
+    assert len(data.train_clouds) == 42
+    assert "authors' protocol" in data.description()["validation"]
+
+
+def test_incomplete_training_batches_are_dropped_and_no_validation_shape_is(data):
+    data.setup("fit")
+    assert [len(batch["labels"]) for batch in data.train_dataloader()] == [8] * (len(data.train_clouds) // 8)
+    index = torch.cat([batch["index"] for batch in data.val_dataloader()])
+    assert index.tolist() == list(range(len(data.validation_clouds)))
+
+
+def test_every_test_view_has_every_shape_once(shapes_folder):
+    data = ModelNetData(str(shapes_folder), num_points=NUM_POINTS, batch_size=4, votes=2)
+    data.setup("test")
+    loaders = data.test_dataloader()
+    assert len(loaders) == 4
+    for loader in loaders:
+        assert torch.cat([batch["index"] for batch in loader]).tolist() == list(range(15))
+
+
+def test_sampler_asks_for_the_epoch_when_iteration_begins(data):
+    data.setup("fit")
+    epoch = 0
+    sampler = CurrentEpochSampler(data.train_dataloader().sampler.order, lambda: epoch, 1)
+    first = list(sampler)
+    assert list(sampler) == first
+    epoch = 1
+    second = list(sampler)
+    assert second != first
+    assert sorted(second) == sorted(first)
+    assert {getattr(index, "epoch", None) for index in second} == {1}
+    assert len(sampler) == len(second)
+
+
+def test_too_few_shapes_for_one_batch_are_refused(shapes_folder):
+    data = ModelNetData(str(shapes_folder), num_points=NUM_POINTS, batch_size=64)
+    with pytest.raises(InputError, match=r"training shapes do not fill one batch of 64 .* lower data.batch_size"):
+        data.setup("fit")
+
+
+def test_missing_source_is_refused(tmp_path):
+    with pytest.raises(InputError, match="nothing-here"):
+        ModelNetData(str(tmp_path / "nothing-here")).setup("fit")

@@ -1,0 +1,314 @@
+import copy
+import math
+
+import lightning.pytorch as L
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.models import CSGNN
+from csgnn_dgl.models.base import FORMAT
+from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData, score
+from csgnn_dgl.training.module import Throughput, batch_seed
+from tests.tolerances import TOLERANCE
+
+
+class Record(L.Callback):
+    """Rates and first betas that the optimiser stepped with."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        group = optimizer.param_groups[0]
+        self.seen.append((group["lr"], group["betas"][0]))
+
+
+def one_cycle(step, total, peak):
+    """Rate and momentum of the one-cycle policy: half cosines up over 30 % of the steps, and down."""
+    turn = 0.3 * total - 1
+    if step <= turn:
+        share = (1 - math.cos(math.pi * step / turn)) / 2
+        return peak / 25 + (peak - peak / 25) * share, 0.95 - 0.1 * share
+    share = (1 - math.cos(math.pi * (step - turn) / (total - 1 - turn))) / 2
+    return peak + (peak / 25e4 - peak) * share, 0.85 + 0.1 * share
+
+
+def cosine(step, total, peak):
+    return peak * (1 + math.cos(math.pi * step / total)) / 2, 0.9
+
+
+@pytest.mark.parametrize(("schedule", "expected"), [("one_cycle", one_cycle), ("cosine", cosine)])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_rate_follows_the_schedule_at_every_step(build, schedule, expected, accumulated):
+    record = Record()
+    trainer, model, data, folder = build(
+        callbacks=[record],
+        max_epochs=2,
+        schedule=schedule,
+        learning_rate=3e-3,
+        trainer={"accumulate_grad_batches": accumulated},
+    )
+    trainer.fit(model, datamodule=data)
+    steps = 8 // accumulated
+    assert len(record.seen) == steps
+    for step, seen in enumerate(record.seen):
+        assert seen == pytest.approx(expected(step, steps, 3e-3), rel=1e-9)
+    assert folder.history[-1]["learning_rate"] == pytest.approx(record.seen[-1][0], rel=1e-6)
+
+
+def follow_plateau(losses, rate, patience, factor=0.1, threshold=1e-3):
+    """Rate of every epoch, until it is under 1e-5, given the validation losses."""
+    rates, best, bad = [], math.inf, 0
+    for loss in losses:
+        rates.append(rate)
+        best, bad = (loss, 0) if loss < best * (1 - threshold) else (best, bad + 1)
+        if bad > patience:
+            rate, bad = rate * factor, 0
+        if rate < 1e-5:
+            break
+    return rates
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_plateau_lowers_the_rate_once_per_epoch_and_ends_the_training(build, monkeypatch, accumulated):
+    losses = [1.0, 0.9, 0.8995, 0.9, 0.7, 0.71, 0.7, 0.5, 0.6, 0.6, *[0.6] * 40]
+    seen = iter(losses)
+    step = ReduceLROnPlateau.step
+    monkeypatch.setattr(ReduceLROnPlateau, "step", lambda self, loss, epoch=None: step(self, next(seen)))
+    record = Record()
+    options = {"schedule": "plateau", "learning_rate": 2e-3, "patience": 1}
+    trainer, model, data, folder = build(
+        max_epochs=50, callbacks=[record], trainer={"accumulate_grad_batches": accumulated}, **options
+    )
+    trainer.fit(model, datamodule=data)
+    expected = follow_plateau(losses, 2e-3, 1)
+    assert len(expected) < 20
+    assert [rate for rate, _ in record.seen] == pytest.approx([r for r in expected for _ in range(4 // accumulated)])
+    assert [entry["learning_rate"] for entry in folder.history] == pytest.approx(expected)
+
+
+def test_plateau_follows_the_validation_loss_of_the_same_epoch(build):
+    options = {"schedule": "plateau", "learning_rate": 1e-2, "patience": 0, "threshold": 0.1}
+    trainer, model, data, folder = build(max_epochs=8, **options)
+    trainer.fit(model, datamodule=data)
+    losses = [entry["validation/loss"] for entry in folder.history]
+    expected = follow_plateau(losses, 1e-2, 0, threshold=0.1)
+    assert len(set(expected)) > 1
+    assert [entry["learning_rate"] for entry in folder.history] == pytest.approx(expected)
+
+
+def test_plateau_needs_no_end(build):
+    options = {"schedule": "plateau", "learning_rate": 2e-5, "patience": 0, "threshold": 0.99}
+    trainer, model, data, folder = build(max_epochs=-1, **options)
+    trainer.fit(model, datamodule=data)
+    assert len(folder.history) == 2  # the first epoch is better than none, the second is not
+    trainer, model, data, _ = build(max_epochs=-1, schedule="one_cycle")
+    with pytest.raises(InputError, match="one_cycle has to know when the training ends; give trainer.max_epochs"):
+        trainer.fit(model, datamodule=data)
+
+
+def test_losses_and_accuracies_are_those_of_all_validation_shapes(build):
+    trainer, model, data, _ = build(max_epochs=1, data={"batch_size": 3, "validation_fraction": 0.3})
+    trainer.fit(model, datamodule=data)
+    measured = trainer.validate(model, datamodule=data, verbose=False)[0]
+    batches = [data.on_after_batch_transfer(batch, 0) for batch in _in_stage(trainer, data.val_dataloader())]
+    model.eval()
+    with torch.no_grad():
+        logits = torch.cat([model(batch["points"]) for batch in batches])
+    labels = torch.cat([batch["labels"] for batch in batches])
+    assert len(labels) == len(data.validation_clouds) % 3 + len(data.validation_clouds) // 3 * 3
+    assert measured["validation/loss"] == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-5)
+    expected = score(logits.softmax(1), labels, "SO3")
+    assert measured["validation/accuracy"] == pytest.approx(expected.accuracy)
+    assert measured["validation/class_accuracy"] == pytest.approx(expected.class_mean_accuracy)
+    assert model.scores == [expected]
+
+
+def _in_stage(trainer, loader):
+    trainer.validating = True
+    return list(loader)
+
+
+def test_tests_score_every_shape_under_every_rotation_and_vote(build):
+    trainer, model, data, _ = build(data={"votes": 3, "batch_size": 4})
+    trainer.test(model, datamodule=data, verbose=False)
+    assert [(r.rotation, r.votes, r.num_shapes) for r in model.scores] == [
+        ("z", 1, 15),
+        ("z", 3, 15),
+        ("SO3", 1, 15),
+        ("SO3", 3, 15),
+    ]
+    trainer.testing = True
+    model.eval()
+    points, labels = torch.from_numpy(data.test_clouds.points), torch.from_numpy(data.test_clouds.labels)
+    batch = {"points": points, "labels": labels, "index": torch.arange(15)}
+    with torch.no_grad():
+        views = [
+            model(data.on_after_batch_transfer(batch, view)["points"]).softmax(1) for view in range(len(data.views))
+        ]
+    assert model.scores[0] == score(views[0], labels, "z")
+    assert model.scores[2] == score(views[3], labels, "SO3")
+    assert model.scores[3] == score((views[3] + views[4] + views[5]) / 3, labels, "SO3", 3)
+
+
+def test_rotations_differ_between_votes_and_keep_z_upright(build):
+    trainer, model, data, _ = build(data={"votes": 2})
+    trainer.test(model, datamodule=data, verbose=False)
+    trainer.testing = True
+    batch = next(iter(data.test_dataloader()[0]))
+    views = [data.on_after_batch_transfer(batch, view)["points"] for view in range(4)]
+    assert [(view.rotation, view.vote) for view in data.views] == [("z", 0), ("z", 1), ("SO3", 0), ("SO3", 1)]
+    for turned in views:
+        torch.testing.assert_close(turned.norm(dim=2), batch["points"].norm(dim=2))
+    for upright in views[:2]:
+        torch.testing.assert_close(upright[..., 2], batch["points"][..., 2])
+    assert not torch.allclose(views[0], views[1])
+    assert not torch.allclose(views[2], views[3])
+    assert not torch.allclose(views[2][..., 2], batch["points"][..., 2])
+
+
+def test_checkpoint_is_plain_and_rebuilds_the_network(build):
+    trainer, model, data, folder = build(max_epochs=1)
+    trainer.fit(model, datamodule=data)
+    checkpoint = torch.load(folder.last, weights_only=True)
+    assert checkpoint["csgnn"]["format"] == FORMAT
+    assert checkpoint["csgnn"]["config"] == model.network.config
+    assert checkpoint["csgnn"]["class_names"] == ["ball", "rod", "slab"]
+    assert checkpoint["csgnn"]["training"]["train_rotation"] == "SO3"
+    rebuilt = CSGNN.from_checkpoint(folder.last)
+    assert rebuilt.class_names == ("ball", "rod", "slab")
+    points = torch.from_numpy(data.test_clouds.points)
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(rebuilt(points), model(points))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"base_width": 2}, r"another architecture \(base_width = 1 in the file and 2 here\)"),
+        ({"num_spheres": 3}, r"num_spheres = 2 in the file and 3 here"),
+        ({"num_classes": 7}, r"num_classes = 3 in the file and 7 here"),
+    ],
+)
+def test_checkpoint_of_another_architecture_is_refused(build, change, match):
+    trainer, model, data, folder = build(max_epochs=1)
+    trainer.fit(model, datamodule=data)
+    trainer, other, data, _ = build("other", network=change)
+    with pytest.raises(InputError, match=match) as caught:
+        trainer.test(other, datamodule=data, ckpt_path=str(folder.last), weights_only=True)
+    assert str(folder.last) in str(caught.value)
+
+
+def test_tensorboard_has_loss_accuracy_rate_and_throughput(build):
+    trainer, model, data, folder = build(max_epochs=2, trainer={"log_every_n_steps": 1})
+    trainer.fit(model, datamodule=data)
+    log = EventAccumulator(str(folder.path / "tensorboard"))
+    log.Reload()
+    wanted = {"learning_rate", "train/step_loss"}
+    for stage in ("train", "validation"):
+        wanted |= {f"{stage}/{key}" for key in ("loss", "accuracy", "class_accuracy", "samples_per_second")}
+    assert wanted <= set(log.Tags()["scalars"])
+    losses = [event.value for event in log.Scalars("validation/loss")]
+    assert losses == pytest.approx([entry["validation/loss"] for entry in folder.history])
+    assert all(event.value > 0 for event in log.Scalars("train/samples_per_second"))
+
+
+def test_seed_of_a_step_depends_on_everything():
+    seeds = {batch_seed(s, e, b) for s in range(3) for e in range(3) for b in range(3)}
+    assert len(seeds) == 27
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert batch_seed(1, 2, 3) == batch_seed(1, 2, 3)
+
+
+def test_dropout_does_not_depend_on_what_ran_before(build):
+    trainer, model, *_ = build(network={"dropout": 0.5})
+    model.trainer = trainer
+    trainer.optimizers = [torch.optim.Adam(model.parameters())]
+    masks = []
+    model.log = lambda *args, **kwargs: None
+    for before in (0, 1000):
+        torch.rand(before)
+        model.on_train_batch_start(None, 3)
+        masks.append(torch.nn.functional.dropout(torch.ones(100)))
+    assert torch.equal(*masks)
+
+
+def test_throughput_counts_samples(monkeypatch):
+    moments = iter([10.0, 12.0, 14.0])
+    monkeypatch.setattr("csgnn_dgl.training.module.time.perf_counter", lambda: next(moments))
+    throughput = Throughput()
+    assert throughput.add(8) == 4.0
+    assert throughput.add(8) == 4.0
+
+
+def test_unknown_schedule_is_refused():
+    with pytest.raises(ValueError, match="schedule is 'steps'; choose one of plateau"):
+        ClassificationModule(CSGNN(level=0, num_spheres=1, base_width=1), schedule="steps")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("option", "match"),
+    [
+        ({"batch_size": 0}, "data.batch_size is 0"),
+        ({"votes": 0}, "data.votes is 0"),
+        ({"num_points": 0}, "data.num_points is 0"),
+        ({"num_workers": -1}, "data.num_workers is -1"),
+        ({"test_rotations": ()}, "data.test_rotations is"),
+        ({"test_rotations": ("z", "z")}, "data.test_rotations is"),
+        ({"validation_fraction": 1.0}, "data.validation_fraction is 1.0"),
+    ],
+)
+def test_impossible_options_are_refused(option, match):
+    with pytest.raises(InputError, match=match):
+        ModelNetData(**option)
+
+
+def test_accumulated_steps_are_those_of_the_mean_loss_of_their_batches(build):
+    """Each batch normalises itself; the gradients of two are averaged."""
+    trainer, model, data, _ = build(
+        max_epochs=1, learning_rate=1e-2, network={"dropout": 0.0}, trainer={"accumulate_grad_batches": 2}
+    )
+    twin = copy.deepcopy(model.network)
+    trainer.fit(model, datamodule=data)
+    optimizer = torch.optim.Adam(twin.parameters(), lr=1e-2, weight_decay=model.weight_decay)
+    _, _, data, _ = build("again")  # which is before its first epoch
+    data.setup("fit")
+    batches = list(data.train_dataloader())
+    assert len(batches) == 4
+    for first, second in zip(batches[::2], batches[1::2], strict=True):
+        optimizer.zero_grad()
+        for batch in (first, second):
+            (cross_entropy(twin(batch["points"]), batch["labels"]) / 2).backward()
+        optimizer.step()
+    for name, value in twin.state_dict().items():
+        torch.testing.assert_close(model.network.state_dict()[name], value, **TOLERANCE[torch.float32])
+
+
+def test_sync_batchnorm_changes_nothing(build):
+    """Norms measure all processes anyway; there is no torch batch norm to replace."""
+    found = []
+    for name, options in (("without", {}), ("with", {"sync_batchnorm": True})):
+        trainer, model, data, _ = build(name, max_epochs=1, trainer=options)
+        trainer.fit(model, datamodule=data)
+        found.append(model.network.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    converted = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.network)
+    assert not any(isinstance(module, torch.nn.SyncBatchNorm) for module in converted.modules())
+
+
+def test_recomputing_changes_no_bit_of_a_training(build):
+    found = []
+    for name, recompute in (("without", False), ("with", True)):
+        network = {"recompute": recompute, "dropout": 0.3}
+        trainer, model, data, folder = build(name, max_epochs=2, network=network, learning_rate=1e-2)
+        trainer.fit(model, datamodule=data)
+        found.append(model.network.state_dict())
+    assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
+    trainer, model, data, _ = build("plain")
+    trainer.test(model, datamodule=data, ckpt_path=str(folder.last), weights_only=True, verbose=False)
+    assert model.scores[0].num_shapes == 15
