@@ -15,22 +15,22 @@ class DOSErrors(NamedTuple):
 
     Attributes
     ----------
-    band_energy
+    band_energy_per_atom
         Error of the band energy, in eV/atom.
     fermi_level
         Error of the Fermi level, in eV.
-    dos
+    dos_per_atom
         Root mean square error of the DOS over the grid, in states/(eV atom).
-    fdos
+    fdos_per_atom
         Root mean square error of the FDOS over the grid, in states/atom.
     wasserstein
         Wasserstein distance of the normalised DOS, in eV.
     """
 
-    band_energy: Tensor
+    band_energy_per_atom: Tensor
     fermi_level: Tensor
-    dos: Tensor
-    fdos: Tensor
+    dos_per_atom: Tensor
+    fdos_per_atom: Tensor
     wasserstein: Tensor
 
 

@@ -59,13 +59,13 @@ def test_errors_of_predictions(dtype):
     level = fermi_level(prediction, electrons) - fermi_level(reference, electrons)
     gap = ((prediction - reference) / atoms[:, None]).numpy()
     for found, expected in (
-        (errors.band_energy, energy),
+        (errors.band_energy_per_atom, energy),
         (errors.fermi_level, level),
-        (errors.dos, np.sqrt((gap**2).mean(axis=1))),
-        (errors.fdos, np.sqrt(((np.cumsum(gap, axis=1) * 0.1) ** 2).mean(axis=1))),
+        (errors.dos_per_atom, np.sqrt((gap**2).mean(axis=1))),
+        (errors.fdos_per_atom, np.sqrt(((np.cumsum(gap, axis=1) * 0.1) ** 2).mean(axis=1))),
     ):
         np.testing.assert_allclose(found.double().numpy(), np.asarray(expected), rtol=1e-3, atol=1e-5)
-    assert (errors.band_energy < 0).all()
+    assert (errors.band_energy_per_atom < 0).all()
 
 
 def test_a_prediction_may_hold_too_few_electrons_but_a_reference_may_not():

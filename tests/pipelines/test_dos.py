@@ -91,8 +91,8 @@ def test_invariance_is_measured_on_request(trained, work, capsys):
     assert (measured["num_snapshots"], measured["repeated"]["num_copies"]) == (9, 3)
     assert [row["name"] for row in measured["rotated"]] == [item.name for item in expected.rotated]
     for row, item in zip(measured["rotated"], expected.rotated, strict=True):
-        assert row["dos"] == pytest.approx(item.dos, abs=1e-5)
-        assert row["largest_dos"] < 1e-4  # AGNI does not change under any rotation
+        assert row["dos_per_atom"] == pytest.approx(item.dos_per_atom, abs=1e-5)
+        assert row["largest_dos_per_atom"] < 1e-4  # AGNI does not change under any rotation
     text = (work / "out" / "results.md").read_text()
     assert "predictions for 9 test snapshots change" in text
     assert "(18 at each angle, about random axes)" in text

@@ -210,6 +210,11 @@ class Snapshots(Sequence[Snapshot]):
         return np.stack([item.dos for item in self.items if item.dos is not None])
 
     @property
+    def dos_per_atom(self) -> NDArray[np.float64]:
+        """(S, count) states per eV and atom: `dos` divided by `num_atoms`."""
+        return self.dos / self.num_atoms[:, None]
+
+    @property
     def num_electrons(self) -> NDArray[np.float64]:
         """(S,) electrons of each cell."""
         return np.array([item.num_electrons for item in self.items], dtype=np.float64)

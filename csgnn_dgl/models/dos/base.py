@@ -116,7 +116,7 @@ class DOSModel(nn.Module, ABC):
         return neighbour_sum(self.atom_dos(environments), relation) / counts[:, None]
 
     @torch.no_grad()
-    def start_from(self, dos: Tensor) -> None:
+    def start_from(self, dos_per_atom: Tensor) -> None:
         """Make an untrained model predict the mean DOS of the training snapshots, with deviations of their kind.
 
         Without this, training spends its first thousands of steps on finding the scale, and which bins rise and fall
@@ -127,7 +127,7 @@ class DOSModel(nn.Module, ABC):
 
         Parameters
         ----------
-        dos
+        dos_per_atom
             (S, num_bins) states per eV and atom of the training snapshots.
 
         Raises
@@ -135,16 +135,18 @@ class DOSModel(nn.Module, ABC):
         ValueError
             If the shape is another.
         """
-        if dos.dim() != 2 or dos.shape[1] != self.num_bins or len(dos) == 0:
-            raise ValueError(f"DOS of shape (S, {self.num_bins}) with S > 0 expected, got {tuple(dos.shape)}")
-        _, sizes, components = torch.linalg.svd(dos.double() - dos.double().mean(dim=0), full_matrices=False)
+        if dos_per_atom.dim() != 2 or dos_per_atom.shape[1] != self.num_bins or len(dos_per_atom) == 0:
+            raise ValueError(f"DOS of shape (S, {self.num_bins}) with S > 0 expected, got {tuple(dos_per_atom.shape)}")
+        _, sizes, components = torch.linalg.svd(
+            dos_per_atom.double() - dos_per_atom.double().mean(dim=0), full_matrices=False
+        )
         if sizes[0] > 0:
             rows = self.output.bins.weight
             # In the basis of the components random rows are as random as before.
             mixtures = nn.functional.normalize(components.T * sizes @ (components @ rows.double()), dim=1)
             rows.copy_(mixtures.to(rows.dtype) * rows.norm(dim=1, keepdim=True))
-        self.output.norm.bias.copy_(dos.mean(dim=0))
-        self.output.norm.weight.copy_(dos.std(dim=0, correction=0).clamp(min=1e-3))
+        self.output.norm.bias.copy_(dos_per_atom.mean(dim=0))
+        self.output.norm.weight.copy_(dos_per_atom.std(dim=0, correction=0).clamp(min=1e-3))
         kernels = self.output.smoothing.weight
         kernels.mul_(len(kernels) / kernels.sum())
 

@@ -28,7 +28,7 @@ class StructureMean:
 
     def fit(self, snapshots: Snapshots) -> StructureMean:
         """Take the means of `snapshots`, all of which must have a DOS; return the baseline itself."""
-        per_atom = snapshots.dos / snapshots.num_atoms[:, None]
+        per_atom = snapshots.dos_per_atom
         names = np.array(snapshots.structures)
         self.means = {str(name): per_atom[names == name].mean(axis=0) for name in np.unique(names)}
         self.overall = per_atom.mean(axis=0)

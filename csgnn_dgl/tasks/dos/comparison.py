@@ -72,9 +72,9 @@ def compare_models(
             network = row[holdout].network
             check_elements(parts[-1], network.elements)
             prediction = predict(name, network, parts[-1])
-            found[name].append(prediction.dos)
+            found[name].append(prediction.dos_per_atom)
             sizes[name] = prediction.num_parameters
-        found[MEAN_ROW].append(mean_prediction(data.snapshots("train"), parts[-1]).dos)
+        found[MEAN_ROW].append(mean_prediction(data.snapshots("train"), parts[-1]).dos_per_atom)
     predictions = [Prediction(name, torch.cat(dos), sizes[name]) for name, dos in found.items()]
     return predictions, Snapshots(tuple(item for part in parts for item in part))
 

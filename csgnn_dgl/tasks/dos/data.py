@@ -32,9 +32,9 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
 
     A batch of S snapshots with N atoms and E neighbours in all is a dictionary of tensors, so that Lightning can move,
     pin and widen it: ``vectors`` (E, 3) float32, ``centre`` (E,) and ``neighbour`` (E,) int64 as in `Environments`,
-    ``snapshot`` (N,) int64 (the snapshot of each atom, from 0 to S - 1), ``dos`` (S, count) float32 in states per eV
-    and atom, ``electrons`` (S,) float64 per atom, and ``index`` (S,) int64, the place of each snapshot in `snapshots`.
-    Nothing is padded.
+    ``snapshot`` (N,) int64 (the snapshot of each atom, from 0 to S - 1), ``dos_per_atom`` (S, count) float32 in
+    states per eV and atom, ``electrons_per_atom`` (S,) float64, and ``index`` (S,) int64, the place of each snapshot in
+    `snapshots`. Nothing is padded.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
 
     Attributes
     ----------
-    dos
+    dos_per_atom
         (S, count) float32 states per eV and atom of all snapshots.
 
     Raises
@@ -74,8 +74,8 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
         self.rotation = check_rotation_mode(rotation)
         self.seed = seed
         sizes = snapshots.num_atoms
-        self.dos = torch.from_numpy(snapshots.dos / sizes[:, None]).float()
-        self._electrons = torch.from_numpy(snapshots.num_electrons / sizes)
+        self.dos_per_atom = torch.from_numpy(snapshots.dos_per_atom).float()
+        self._electrons_per_atom = torch.from_numpy(snapshots.num_electrons / sizes)
         parts = [
             find_environments(item.positions, item.cell, item.pbc, cutoff)
             for item in tqdm(snapshots, "neighbours", leave=False, disable=not progress)
@@ -111,8 +111,8 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
             "centre": joined.centre,
             "neighbour": joined.neighbour,
             "snapshot": torch.arange(len(index)).repeat_interleave(atoms),
-            "dos": self.dos[index],
-            "electrons": self._electrons[index],
+            "dos_per_atom": self.dos_per_atom[index],
+            "electrons_per_atom": self._electrons_per_atom[index],
             "index": index,
         }
 

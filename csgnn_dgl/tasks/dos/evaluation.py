@@ -35,14 +35,14 @@ class Prediction:
     ----------
     name
         What the model is called in tables and figures.
-    dos
+    dos_per_atom
         (S, count) states per eV and atom, on the CPU.
     num_parameters
         Number of trained parameters, if it has any.
     """
 
     name: str
-    dos: Tensor
+    dos_per_atom: Tensor
     num_parameters: int | None = None
 
 
@@ -69,7 +69,7 @@ class DOSScore:
         Mean absolute error of the band energy (Eq. 4), in eV/atom.
     fermi_level_mae
         Mean absolute error of the Fermi level, in eV.
-    dos_rmse, fdos_rmse
+    dos_per_atom_rmse, fdos_per_atom_rmse
         Root mean square error over the grid of the DOS, in states/(eV atom), and of the FDOS, in states/atom.
     wasserstein
         Wasserstein distance of the normalised DOS, in eV.
@@ -84,8 +84,8 @@ class DOSScore:
     num_snapshots: int
     band_energy_mae: float
     fermi_level_mae: float
-    dos_rmse: float
-    fdos_rmse: float
+    dos_per_atom_rmse: float
+    fdos_per_atom_rmse: float
     wasserstein: float
     structures_within: int
     snapshots_within: int
@@ -115,7 +115,7 @@ def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
         If a predicted DOS is empty or not finite.
     """
     atoms = torch.from_numpy(snapshots.num_atoms)
-    whole = prediction.dos.double() * atoms[:, None]
+    whole = prediction.dos_per_atom.double() * atoms[:, None]
     electrons, reference = torch.from_numpy(snapshots.num_electrons), torch.from_numpy(snapshots.dos)
     usable = whole.isfinite().all(dim=1) & (whole.sum(dim=1) > 0)
     if not usable.all():
@@ -124,7 +124,7 @@ def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
             f"{prediction.name} predicts a DOS for {name} that is empty or not finite; train it for longer"
         )
     errors = dos_errors(whole, reference, electrons, atoms, snapshots.grid)
-    band = errors.band_energy.abs()
+    band = errors.band_energy_per_atom.abs()
     names = np.array(snapshots.structures)
     scores = []
     for structure in np.unique(names):
@@ -136,8 +136,8 @@ def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
         num_snapshots=len(snapshots),
         band_energy_mae=float(band.mean()),
         fermi_level_mae=float(errors.fermi_level.abs().mean()),
-        dos_rmse=float(errors.dos.mean()),
-        fdos_rmse=float(errors.fdos.mean()),
+        dos_per_atom_rmse=float(errors.dos_per_atom.mean()),
+        fdos_per_atom_rmse=float(errors.fdos_per_atom.mean()),
         wasserstein=float(errors.wasserstein.mean()),
         structures_within=sum(item.band_energy_mae <= CHEMICAL_ACCURACY for item in scores),
         snapshots_within=int((band <= CHEMICAL_ACCURACY).sum()),
@@ -145,11 +145,11 @@ def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
     )
 
 
-def band_energies(dos: Tensor, snapshots: Snapshots) -> NDArray[np.float64]:
-    """Return the band energies (S,), in eV/atom, of the DOS (S, count) per atom of some snapshots."""
+def band_energies_per_atom(dos_per_atom: Tensor, snapshots: Snapshots) -> NDArray[np.float64]:
+    """Return the band energies (S,), in eV/atom, of some snapshots from their DOS per atom (S, count)."""
     atoms = torch.from_numpy(snapshots.num_atoms)
     electrons = torch.from_numpy(snapshots.num_electrons)
-    whole = dos.double() * atoms[:, None]
+    whole = dos_per_atom.double() * atoms[:, None]
     return band_energy_per_atom(whole, electrons, atoms, snapshots.grid, too_few="top").numpy()
 
 
@@ -199,8 +199,8 @@ def predict_atoms(network: DOSModel, snapshots: Sequence[Snapshot]) -> Iterator[
 
 def predict(name: str, network: DOSModel, snapshots: Sequence[Snapshot]) -> Prediction:
     """Predict the DOS per atom of snapshots; see `predict_atoms`."""
-    dos = torch.stack([atoms.mean(dim=0) for atoms in predict_atoms(network, snapshots)])
-    return Prediction(name, dos, count_parameters(network))
+    dos_per_atom = torch.stack([atoms.mean(dim=0) for atoms in predict_atoms(network, snapshots)])
+    return Prediction(name, dos_per_atom, count_parameters(network))
 
 
 def count_parameters(network: torch.nn.Module) -> int:

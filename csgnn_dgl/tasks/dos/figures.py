@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from csgnn_dgl.data import Snapshots
-from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Prediction, band_energies
+from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Prediction, band_energies_per_atom
 from csgnn_dgl.tasks.dos.invariance import Change, DOSInvariance
 
 if TYPE_CHECKING:
@@ -49,11 +49,11 @@ def dos_figure(predictions: Sequence[Prediction], snapshots: Snapshots, places: 
         One panel for each of `places`.
     """
     figure, panels = _panels(len(places))
-    energies, reference = snapshots.grid.centres, snapshots.dos / snapshots.num_atoms[:, None]
+    energies, reference = snapshots.grid.centres, snapshots.dos_per_atom
     for axes, place in zip(panels, places, strict=True):
         axes.fill_between(energies, reference[place], color="0.8", step="mid", label="reference")
         for prediction in predictions:
-            axes.plot(energies, prediction.dos[place].numpy(), linewidth=1.0, label=prediction.name)
+            axes.plot(energies, prediction.dos_per_atom[place].numpy(), linewidth=1.0, label=prediction.name)
         axes.set_title(snapshots[place].structure, fontsize=10)
         axes.set_xlim(snapshots.grid.start, snapshots.grid.stop)
         axes.set_ylim(bottom=0.0)
@@ -69,7 +69,7 @@ def parity_figure(predictions: Sequence[Prediction], snapshots: Snapshots) -> Fi
     structures = sorted(set(snapshots.structures))
     figure, panels = _panels(len(structures))
     wanted = _reference_energies(snapshots)
-    found = [band_energies(prediction.dos, snapshots) for prediction in predictions]
+    found = [band_energies_per_atom(prediction.dos_per_atom, snapshots) for prediction in predictions]
     for axes, structure in zip(panels, structures, strict=True):
         own = names == structure
         low, high = float(wanted[own].min()), float(wanted[own].max())
@@ -143,8 +143,11 @@ def invariance_figure(invariance: DOSInvariance) -> Figure:
     figure = Figure(figsize=(9.0, 4.0), layout="constrained")
     panels = figure.subplots(1, 2).tolist()
     pairs: tuple[tuple[str, Callable[[Change], tuple[float, float]]], ...] = (
-        ("relative change of the DOS", lambda item: (item.dos, item.largest_dos)),
-        ("change of the band energy (eV/atom)", lambda item: (item.band_energy, item.largest_band_energy)),
+        ("relative change of the DOS", lambda item: (item.dos_per_atom, item.largest_dos_per_atom)),
+        (
+            "change of the band energy (eV/atom)",
+            lambda item: (item.band_energy_per_atom, item.largest_band_energy_per_atom),
+        ),
     )
     others = invariance.changes[len(invariance.rotated) + 1 :]
     for axes, (title, values) in zip(panels, pairs, strict=True):
@@ -163,7 +166,7 @@ def invariance_figure(invariance: DOSInvariance) -> Figure:
 
 
 def _reference_energies(snapshots: Snapshots) -> NDArray[np.float64]:
-    return band_energies(torch.from_numpy(snapshots.dos / snapshots.num_atoms[:, None]), snapshots)
+    return band_energies_per_atom(torch.from_numpy(snapshots.dos_per_atom), snapshots)
 
 
 def _panels(count: int) -> tuple[Figure, list[Axes]]:

@@ -16,7 +16,7 @@ from csgnn_dgl.geometry import icosahedral_rotations, random_rotations
 from csgnn_dgl.geometry.rotations import rotations_about
 from csgnn_dgl.models import DOSModel
 from csgnn_dgl.symmetry import ANGLES
-from csgnn_dgl.tasks.dos.evaluation import band_energies, predict
+from csgnn_dgl.tasks.dos.evaluation import band_energies_per_atom, predict
 
 ANY_ROTATION, ICOSAHEDRAL = "any rotation", "60 icosahedral rotations"
 PERMUTED, REPEATED = "atoms in another order", "doubled cell"
@@ -35,9 +35,9 @@ class Change:
         The transformation.
     num_copies
         Copies compared, each with the snapshot it was made of.
-    dos, largest_dos
+    dos_per_atom, largest_dos_per_atom
         Relative change ‖D(x') - D(x)‖ / ‖D(x)‖ of the DOS D per atom, summed over the energy bins.
-    band_energy, largest_band_energy
+    band_energy_per_atom, largest_band_energy_per_atom
         Absolute change of the band energy (Eq. 4), in eV/atom.
     fermi_level, largest_fermi_level
         Absolute change of the Fermi level, in eV.
@@ -45,10 +45,10 @@ class Change:
 
     name: str
     num_copies: int
-    dos: float
-    largest_dos: float
-    band_energy: float
-    largest_band_energy: float
+    dos_per_atom: float
+    largest_dos_per_atom: float
+    band_energy_per_atom: float
+    largest_band_energy_per_atom: float
     fermi_level: float
     largest_fermi_level: float
 
@@ -194,7 +194,7 @@ def _copies(
 
 def _differences(network: DOSModel, snapshots: Snapshots) -> NDArray[np.float64]:
     """Compare the predictions for all but the first snapshot with that: (S - 1, 3) changes, as in `Change`."""
-    dos = predict("", network, snapshots).dos.double()
+    dos = predict("", network, snapshots).dos_per_atom.double()
     norm = dos[0].norm()
     if not (dos.isfinite().all() and norm > 0):
         raise InputError(
@@ -202,7 +202,7 @@ def _differences(network: DOSModel, snapshots: Snapshots) -> NDArray[np.float64]
             "train the model for longer"
         )
     relative = (dos - dos[0]).norm(dim=1) / norm
-    energies = band_energies(dos, snapshots)
+    energies = band_energies_per_atom(dos, snapshots)
     electrons = torch.from_numpy(snapshots.num_electrons / snapshots.num_atoms)
     levels = fermi_level(dos, electrons, snapshots.grid, too_few="top").numpy()
     return np.stack([relative.numpy(), abs(energies - energies[0]), abs(levels - levels[0])], axis=1)[1:]
@@ -213,10 +213,10 @@ def _change(name: str, differences: NDArray[np.float64]) -> Change:
     return Change(
         name=name,
         num_copies=len(differences),
-        dos=float(dos),
-        largest_dos=float(worst_dos),
-        band_energy=float(energy),
-        largest_band_energy=float(worst_energy),
+        dos_per_atom=float(dos),
+        largest_dos_per_atom=float(worst_dos),
+        band_energy_per_atom=float(energy),
+        largest_band_energy_per_atom=float(worst_energy),
         fermi_level=float(level),
         largest_fermi_level=float(worst_level),
     )

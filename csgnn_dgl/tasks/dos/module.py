@@ -131,7 +131,7 @@ class DOSModule(TrainingModule):
     def setup(self, stage: str) -> None:
         """Let a training begin at the mean of its data; what a resumed one begins with is loaded after this."""
         if stage == "fit" and self.start_at_mean and isinstance(self.network, DOSModel):
-            self.network.start_from(self.data.dataset("train").dos)
+            self.network.start_from(self.data.dataset("train").dos_per_atom)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters that learn at the rate, and those of the output that learn at a share of it."""
@@ -167,8 +167,10 @@ class DOSModule(TrainingModule):
 
     def _step(self, stage: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         prediction = self(batch)
-        reference, size = batch["dos"].to(prediction.dtype), len(batch["index"])
-        band, level = self._errors(prediction if self.beta else prediction.detach(), reference, batch["electrons"])
+        reference, size = batch["dos_per_atom"].to(prediction.dtype), len(batch["index"])
+        band, level = self._errors(
+            prediction if self.beta else prediction.detach(), reference, batch["electrons_per_atom"]
+        )
         loss = dos_loss(prediction, reference, self.alpha, self.data.grid)
         if self.beta:
             loss = loss + self.beta * band.square().mean().to(loss.dtype)
@@ -298,8 +300,8 @@ class DOSModule(TrainingModule):
 
     def _gathered(self) -> Prediction:
         """Return the predictions of all processes, each of which has filled other rows."""
-        dos = self.trainer.strategy.reduce(self.predicted, reduce_op="sum").cpu()
-        return Prediction(str(self.checkpoint_description()["model"]), dos, count_parameters(self.network))
+        dos_per_atom = self.trainer.strategy.reduce(self.predicted, reduce_op="sum").cpu()
+        return Prediction(str(self.checkpoint_description()["model"]), dos_per_atom, count_parameters(self.network))
 
     def _score(self, split: Any) -> None:
         snapshots = self.data.snapshots(split)

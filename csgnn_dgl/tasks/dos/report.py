@@ -47,8 +47,8 @@ def dos_tables(scores: Sequence[DOSScore]) -> str:
         (
             item.name,
             f"{item.fermi_level_mae:.4f}",
-            f"{item.dos_rmse:.5f}",
-            f"{item.fdos_rmse:.5f}",
+            f"{item.dos_per_atom_rmse:.5f}",
+            f"{item.fdos_per_atom_rmse:.5f}",
             f"{item.wasserstein:.5f}",
         )
         for item in scores
@@ -77,7 +77,12 @@ def invariance_table(invariance: DOSInvariance) -> str:
     rows = []
     for item in invariance.changes:
         values = (
-            *(item.dos, item.largest_dos, item.band_energy, item.largest_band_energy),
+            *(
+                item.dos_per_atom,
+                item.largest_dos_per_atom,
+                item.band_energy_per_atom,
+                item.largest_band_energy_per_atom,
+            ),
             *(item.fermi_level, item.largest_fermi_level),
         )
         rows.append((item.name, *(f"{value:.1e}" for value in values)))

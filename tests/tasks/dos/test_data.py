@@ -33,13 +33,13 @@ def test_a_batch_has_the_environments_of_its_snapshots_and_no_padding(snapshots)
     assert len(found) == len(expected) == sum(item.num_atoms for item in items)
     assert batch["snapshot"].tolist() == [0] * 4 + [1] * 3 + [2] * 2
     assert batch["index"].tolist() == chosen
-    assert batch["electrons"].tolist() == [4.0, 4.0, 4.0]
-    for row, item in zip(batch["dos"], items, strict=True):
+    assert batch["electrons_per_atom"].tolist() == [4.0, 4.0, 4.0]
+    for row, item in zip(batch["dos_per_atom"], items, strict=True):
         assert np.allclose(row.numpy() * item.num_atoms, item.dos, rtol=1e-6, atol=1e-12)
     assert {key: value.dtype for key, value in batch.items() if value.is_floating_point()} == {
         "vectors": torch.float32,
-        "dos": torch.float32,
-        "electrons": torch.float64,
+        "dos_per_atom": torch.float32,
+        "electrons_per_atom": torch.float64,
     }
 
 

@@ -44,7 +44,7 @@ def snapshots(source):
 def prediction(snapshots):
     """Each DOS shifted by some bins and scaled, so that errors are large and different."""
     rng = np.random.default_rng(0)
-    reference = snapshots.dos / snapshots.num_atoms[:, None]
+    reference = snapshots.dos_per_atom
     shifted = [np.roll(row, shift) for row, shift in zip(reference, rng.integers(-3, 4, len(reference)), strict=True)]
     return Prediction("shifted", torch.from_numpy(np.array(shifted) * 1.01), num_parameters=7)
 
@@ -60,7 +60,7 @@ def integrate(dos, electrons):
 def test_scores_are_those_of_an_independent_computation(snapshots, prediction):
     score = score_dos(prediction, snapshots)
     band, level, dos, filled, moved = [], [], [], [], []
-    for found, item in zip(prediction.dos.numpy(), snapshots, strict=True):
+    for found, item in zip(prediction.dos_per_atom.numpy(), snapshots, strict=True):
         wanted = item.dos / item.num_atoms
         (found_level, found_energy), (wanted_level, wanted_energy) = integrate(found, 4.0), integrate(wanted, 4.0)
         band.append(abs(found_energy - wanted_energy))
@@ -70,8 +70,8 @@ def test_scores_are_those_of_an_independent_computation(snapshots, prediction):
         moved.append(wasserstein_distance(PAPER_GRID.centres, PAPER_GRID.centres, found, wanted))
     assert score.band_energy_mae == pytest.approx(np.mean(band), abs=2e-3)
     assert score.fermi_level_mae == pytest.approx(np.mean(level), abs=2e-4)
-    assert score.dos_rmse == pytest.approx(np.mean(dos), rel=1e-9)
-    assert score.fdos_rmse == pytest.approx(np.mean(filled), rel=1e-9)
+    assert score.dos_per_atom_rmse == pytest.approx(np.mean(dos), rel=1e-9)
+    assert score.fdos_per_atom_rmse == pytest.approx(np.mean(filled), rel=1e-9)
     assert score.wasserstein == pytest.approx(np.mean(moved), rel=1e-2, abs=1e-3)
     assert (score.name, score.num_parameters, score.num_snapshots) == ("shifted", 7, 9)
     assert [item.structure for item in score.structures] == list(STRUCTURES)
@@ -83,7 +83,7 @@ def test_scores_are_those_of_an_independent_computation(snapshots, prediction):
 
 
 def test_a_perfect_prediction_is_within_chemical_accuracy_everywhere(snapshots):
-    score = score_dos(Prediction("it", torch.from_numpy(snapshots.dos / snapshots.num_atoms[:, None])), snapshots)
+    score = score_dos(Prediction("it", torch.from_numpy(snapshots.dos_per_atom)), snapshots)
     assert score.band_energy_mae == pytest.approx(0, abs=1e-9)
     assert (score.structures_within, score.snapshots_within) == (3, 9)
 
@@ -141,7 +141,7 @@ def test_several_models_are_compared_on_the_same_snapshots(trained, snapshots):
     assert [item.name for item in predictions] == ["one", "two", MEAN_ROW]
     assert [item.index for item in found] == [item.index for item in snapshots]
     for (name, model), prediction in zip(models, predictions, strict=False):
-        assert torch.equal(prediction.dos, predict(name, model.network, snapshots).dos)
+        assert torch.equal(prediction.dos_per_atom, predict(name, model.network, snapshots).dos_per_atom)
 
 
 def test_models_that_did_not_see_a_structure_make_one_row(trained, snapshots):
@@ -151,8 +151,10 @@ def test_models_that_did_not_see_a_structure_make_one_row(trained, snapshots):
     assert found.structures == snapshots.structures
     for (_, model), name in zip(models, STRUCTURES, strict=True):
         own = np.array(found.structures) == name
-        expected = predict("", model.network, snapshots.where(lambda item, name=name: item.structure == name)).dos
-        assert torch.equal(predictions[0].dos[torch.from_numpy(own)], expected)
+        expected = predict(
+            "", model.network, snapshots.where(lambda item, name=name: item.structure == name)
+        ).dos_per_atom
+        assert torch.equal(predictions[0].dos_per_atom[torch.from_numpy(own)], expected)
 
 
 def test_runs_that_do_not_fit_each_other_are_refused(trained, tmp_path):
@@ -167,7 +169,7 @@ def test_runs_that_do_not_fit_each_other_are_refused(trained, tmp_path):
 
 
 def test_results_are_kept_as_json_tables_and_figures(tmp_path, snapshots, prediction):
-    perfect = Prediction("perfect", torch.from_numpy(snapshots.dos / snapshots.num_atoms[:, None]))
+    perfect = Prediction("perfect", torch.from_numpy(snapshots.dos_per_atom))
     scores = [score_dos(item, snapshots) for item in (prediction, perfect)]
     file = write_dos_results(tmp_path / "out", scores, [prediction, perfect], snapshots, {"seed": 3})
     content = json.loads(file.read_text())
@@ -191,5 +193,5 @@ def test_figures_have_a_panel_for_each_snapshot_and_structure(snapshots, predict
     assert first_of_each(snapshots) == [0, 3, 6]
     figure = dos_figure([prediction], snapshots, [0, 3, 6, 7, 8])
     assert [axes.get_title() for axes in figure.axes] == ["chain", "dimer", "square", "square", "square"]
-    assert np.allclose(figure.axes[1].lines[0].get_ydata(), prediction.dos[3])
+    assert np.allclose(figure.axes[1].lines[0].get_ydata(), prediction.dos_per_atom[3])
     assert [axes.get_title() for axes in parity_figure([prediction], snapshots).axes] == list(STRUCTURES)

@@ -61,9 +61,11 @@ def test_in_float64_the_exact_symmetries_change_nothing_but_rounding(kind, snaps
         exact += [*result.rotated, result.any_rotation]
     else:
         for change in (*result.rotated, result.any_rotation):
-            assert min(change.dos, change.band_energy, change.fermi_level) > 1e-6, change.name
+            assert min(change.dos_per_atom, change.band_energy_per_atom, change.fermi_level) > 1e-6, change.name
     for change in exact:
-        assert max(change.largest_dos, change.largest_band_energy, change.largest_fermi_level) < ROUNDING, change.name
+        assert (
+            max(change.largest_dos_per_atom, change.largest_band_energy_per_atom, change.largest_fermi_level) < ROUNDING
+        ), change.name
     assert result.angles == ANGLES[1:]
     assert [change.num_copies for change in result.changes] == [6] * 11 + [180, 3, 2]
     assert not network.training
@@ -93,8 +95,10 @@ def test_changes_are_those_of_an_independent_computation(snapshots):
     (change,) = result.rotated
     assert (change.name, change.num_copies, result.num_snapshots) == ("rotation by 70°", 9, 3)
     dos, energy, level = np.array(found).T
-    assert [change.dos, change.largest_dos] == pytest.approx([dos.mean(), dos.max()], rel=1e-9)
-    assert [change.band_energy, change.largest_band_energy] == pytest.approx([energy.mean(), energy.max()], rel=1e-9)
+    assert [change.dos_per_atom, change.largest_dos_per_atom] == pytest.approx([dos.mean(), dos.max()], rel=1e-9)
+    assert [change.band_energy_per_atom, change.largest_band_energy_per_atom] == pytest.approx(
+        [energy.mean(), energy.max()], rel=1e-9
+    )
     assert [change.fermi_level, change.largest_fermi_level] == pytest.approx([level.mean(), level.max()], rel=1e-9)
     assert min(dos.min(), energy.mean(), level.mean()) > 1e-5
 
@@ -114,7 +118,7 @@ def test_what_is_not_invariant_is_seen():
     torch.nn.init.constant_(network.output.norm.bias, 1.0)
     result = measure_dos_invariance(network, from_atoms(sheet(6, 0), GRID))
     for change in result.changes:
-        assert change.largest_dos > 1e-4, change.name
+        assert change.largest_dos_per_atom > 1e-4, change.name
 
 
 def test_copies_are_what_they_say(snapshots):
@@ -143,7 +147,7 @@ def test_snapshots_are_chosen_evenly_and_clusters_have_no_supercell():
 
 def test_float32_is_measured_as_it_is_used(snapshots):
     result = measure_dos_invariance(small("csgnn", torch.float32), snapshots)
-    assert 1e-10 < result.icosahedral.largest_dos < 1e-4
+    assert 1e-10 < result.icosahedral.largest_dos_per_atom < 1e-4
 
 
 def test_models_of_which_nothing_can_be_said_are_refused(snapshots):

@@ -96,7 +96,7 @@ def test_what_is_logged_is_computed_over_all_snapshots(build, source, kind):
     with torch.no_grad():
         found = model.network.eval()(batch_environments(batch), batch["snapshot"], 6).double()
     entry = folder.history[-1]
-    reference = torch.from_numpy(snapshots.dos / snapshots.num_atoms[:, None])
+    reference = torch.from_numpy(snapshots.dos_per_atom)
     assert entry["validation/loss"] == pytest.approx(float(dos_loss(found, reference, 0.1, PAPER_GRID)), rel=1e-4)
     pairs = [(band_energy(p.numpy(), 4.0), band_energy(r.numpy(), 4.0)) for p, r in zip(found, reference, strict=True)]
     errors = np.abs([np.subtract(*pair) for pair in pairs]).mean(axis=0)
@@ -160,13 +160,13 @@ def test_testing_scores_the_model_and_the_training_means(build, source):
     means = StructureMean().fit(train).predict(test)
     errors = [
         abs(band_energy(mean, 4.0)[0] - band_energy(wanted, 4.0)[0])
-        for mean, wanted in zip(means, test.dos / test.num_atoms[:, None], strict=True)
+        for mean, wanted in zip(means, test.dos_per_atom, strict=True)
     ]
     assert model.scores[1].band_energy_mae == pytest.approx(np.mean(errors), rel=1e-6)
     batch = data.dataset("test").__getitems__(range(len(test)))
     with torch.no_grad():
         expected = model.network.eval()(batch_environments(batch), batch["snapshot"], len(test))
-    torch.testing.assert_close(model.predictions[0].dos, expected.double(), **TOLERANCE[torch.float32])
+    torch.testing.assert_close(model.predictions[0].dos_per_atom, expected.double(), **TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
@@ -177,10 +177,10 @@ def test_a_fresh_output_can_start_at_the_mean(kind, source):
     batch = data.__getitems__(range(len(data)))
     arguments = batch_environments(batch), batch["snapshot"], len(data)
     with torch.no_grad():
-        before = dos_loss(network(*arguments), data.dos, 0.1, PAPER_GRID)
-        network.start_from(data.dos)
-        after = dos_loss(network(*arguments), data.dos, 0.1, PAPER_GRID)
-    assert torch.equal(network.output.norm.bias, data.dos.mean(dim=0))
+        before = dos_loss(network(*arguments), data.dos_per_atom, 0.1, PAPER_GRID)
+        network.start_from(data.dos_per_atom)
+        after = dos_loss(network(*arguments), data.dos_per_atom, 0.1, PAPER_GRID)
+    assert torch.equal(network.output.norm.bias, data.dos_per_atom.mean(dim=0))
     assert float(network.output.smoothing.weight.detach().sum()) == pytest.approx(3)
     assert after < before / 5
 
@@ -238,10 +238,10 @@ def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build, monkey
     prediction = model.network.eval()(*arguments)
     pairs = [
         (band_energy(p.double().numpy(), 4.0)[0], band_energy(r.double().numpy(), 4.0)[0])
-        for p, r in zip(prediction.detach(), batch["dos"], strict=True)
+        for p, r in zip(prediction.detach(), batch["dos_per_atom"], strict=True)
     ]
     squares = [(one - other) ** 2 for one, other in pairs]
-    expected = float(dos_loss(prediction.detach(), batch["dos"], 0.1, PAPER_GRID)) + 0.5 * np.mean(squares)
+    expected = float(dos_loss(prediction.detach(), batch["dos_per_atom"], 0.1, PAPER_GRID)) + 0.5 * np.mean(squares)
     assert folder.history[-1]["validation/loss"] == pytest.approx(expected, rel=1e-4)
     # along its gradient the loss falls as it says: which it would not if the term had none
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
@@ -271,7 +271,7 @@ def test_the_output_learns_at_a_share_of_the_rate(build, schedule):
     assert {id(p) for p in slow} == {id(p) for part in (output.norm, output.smoothing) for p in part.parameters()}
     assert len(every) + len(slow) == len(list(model.parameters()))
     # Adam's first steps are as large as the rate
-    start = torch.from_numpy(np.asarray(data.dataset("train").dos)).mean(dim=0)
+    start = torch.from_numpy(np.asarray(data.dataset("train").dos_per_atom)).mean(dim=0)
     moved = (output.norm.bias.detach() - start).abs().max()
     assert 0 < moved <= 6 * 1e-2 * 0.01 * 1.1
 
