@@ -1,0 +1,3 @@
+from tests.tiny_training import build, shapes_folder
+
+__all__ = ["build", "shapes_folder"]
