@@ -27,7 +27,9 @@ def test_validation_shapes_are_held_out_of_training_class_by_class(data):
 @pytest.mark.parametrize("source", ["builtin", "folder"])
 def test_the_shapes_are_the_same_for_every_seed(source, shapes_folder, monkeypatch):
     read = []
-    monkeypatch.setattr("csgnn_dgl.training.data.load", lambda *place, **options: read.append((place, options)))
+    monkeypatch.setattr(
+        "csgnn_dgl.tasks.classification.data.load", lambda *place, **options: read.append((place, options))
+    )
     for seed in (1, 2):
         ModelNetData(source, num_points=NUM_POINTS, seed=seed).clouds("test")
     assert read[0] == read[1]
@@ -41,7 +43,7 @@ def test_training_does_not_read_the_test_split(data, monkeypatch):
         read.append(split)
         return load(source, split, **options)
 
-    monkeypatch.setattr("csgnn_dgl.training.data.load", noted)
+    monkeypatch.setattr("csgnn_dgl.tasks.classification.data.load", noted)
     data.setup("fit")
     list(data.train_dataloader()), list(data.val_dataloader())
     assert read == ["train"]
