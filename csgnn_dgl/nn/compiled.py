@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from csgnn_dgl.allocator import empty
 from csgnn_dgl.graphs.relation import Relation
-from csgnn_dgl.nn import kernels
 from csgnn_dgl.nn.moments import Moments, sum_across_processes
 from csgnn_dgl.nn.norm import NormReLU
+from csgnn_dgl.nn.ops import library
+from csgnn_dgl.nn.ops.library import Line, Norm, NormGradient
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def run(features: Tensor, layers: Sequence[CompiledLayer]) -> Tensor:
     torch.Tensor
         (R, V, B, F); bfloat16 under autocast.
     """
-    features = features.to(kernels.storage(features.dtype))
+    features = features.to(library.storage(features.dtype))
     parameters: list[Tensor | None] = []
     for layer in layers:
         norm = layer.norm
@@ -78,7 +78,7 @@ def run(features: Tensor, layers: Sequence[CompiledLayer]) -> Tensor:
         result, coefficients = _forward(features, None, layer, fold=not measured)
         if measured:
             assert coefficients is not None
-            result = _normalise(result, coefficients, features if layer.residual else None, out=result)
+            result = library.norm_forward(result, coefficients.line, features if layer.residual else None, out=result)
         features = result
     return features
 
@@ -93,6 +93,10 @@ class _Coefficients:
     inverse: Tensor
     count: float
     """Number of observations of each channel, over all processes; 0 if the norm did not measure them."""
+
+    @property
+    def line(self) -> Line:
+        return Line(self.scale, self.shift)
 
 
 def _line(norm: NormReLU, mean: Tensor, variance: Tensor, count: float) -> _Coefficients:
@@ -110,44 +114,27 @@ def _forward(
 
     The result is measured for the norm; the norm is applied as it is if `fold`.
     """
-    spheres, vertices, batch, depth = features.shape
-    dtype, norm = features.dtype, layer.norm
-    weight = layer.weight.detach().contiguous()
-    taps, _, columns = weight.shape
+    norm, weight = layer.norm, layer.weight.detach().contiguous()
     bias = None if layer.bias is None else layer.bias.detach()
-    result = empty((spheres, vertices, batch, columns), dtype)
-    mean = scatter = scale = shift = residual = coefficients = None
-    if norm is not None and norm.measures:
-        norm.check_count(result[..., 0].numel())
-        mean, scatter = torch.empty(2, columns, dtype=torch.float64).unbind()
+    applied = coefficients = None
+    measures = norm is not None and norm.measures
+    if norm is not None and measures:
+        norm.check_count(features[..., 0].numel())
     elif norm is not None:
         coefficients = _line(norm, norm.running_mean, norm.running_var, 0)
-        if fold:
-            scale, shift = coefficients.scale, coefficients.shift
-            residual = features if layer.residual else None
-    after = (mean, scatter, scale, shift, residual)
+        applied = coefficients.line if fold else None
+    then: Any = {"moments": measures, "norm": applied, "residual": layer.residual and applied is not None}
     if layer.relation is None:
-        grid = (spheres, vertices, batch, taps)
-        read = (None, None) if line is None else (line.scale, line.shift)
-        kernels.call("radial_forward", dtype, features, weight, bias, result, *grid, depth, columns, *read, *after)
+        read = None if line is None else line.line
+        result, measured = library.radial_forward(features, weight, bias, line=read, **then)
     else:
-        edges, nodes = (layer.relation.sources, layer.relation.offsets), (spheres * vertices, batch)
-        kernels.call("intra_forward", dtype, features, weight, bias, *edges, result, *nodes, depth, columns, *after)
-    if mean is not None and scatter is not None:
-        assert norm is not None
-        moments = Moments(mean, scatter, result[..., 0].numel()).across_processes()
+        edges = layer.relation.sources, layer.relation.offsets
+        result, measured = library.intra_forward(features, weight[0], bias, *edges, **then)
+    if norm is not None and measured is not None:
+        moments = Moments(measured[0], measured[1], result[..., 0].numel()).across_processes()
         norm.observe(moments)
         coefficients = _line(norm, moments.mean, moments.variance, moments.total)
     return result, coefficients
-
-
-def _normalise(y: Tensor, line: _Coefficients, residual: Tensor | None, out: Tensor | None = None) -> Tensor:
-    """Return relu(scale · y + shift), plus the residual."""
-    result = empty(tuple(y.shape), y.dtype) if out is None else out
-    columns = y.shape[-1]
-    sizes = (y.numel() // columns, columns)
-    kernels.call("norm_forward", y.dtype, y, line.scale, line.shift, residual, result, *sizes)
-    return result
 
 
 class _Chain(torch.autograd.Function):
@@ -158,17 +145,18 @@ class _Chain(torch.autograd.Function):
         current, pending, written = features, None, False
         for layer in layers:
             if pending is not None and layer.relation is not None:
-                current, pending, written = _normalise(current, pending, None), None, True
+                current, pending, written = library.norm_forward(current, pending.line), None, True
             result, line = _forward(current, pending, layer, fold=False)
             kept.append(result)
             lines.append(line)
             if line is not None and layer.residual:
-                current, pending = _normalise(result, line, current, out=current if written else None), None
+                out = current if written else None
+                current, pending = library.norm_forward(result, line.line, current, out=out), None
             else:
                 current, pending = result, line
             written = layer.residual
         if pending is not None:
-            current = _normalise(current, pending, None)
+            current = library.norm_forward(current, pending.line)
         ctx.save_for_backward(*kept, *(layer.weight for layer in layers))
         ctx.layers, ctx.lines = layers, lines
         return current
@@ -181,7 +169,7 @@ class _Chain(torch.autograd.Function):
         # What is kept is let go layer by layer, unless the graph is wanted again.
         ctx.maybe_clear_saved_tensors()
         current: Tensor | None = gradient.contiguous()
-        sums = None if lines[-1] is None else _norm_sums(gradient.contiguous(), kept[-1], lines[-1])
+        sums = None if lines[-1] is None else library.norm_sums(gradient.contiguous(), _norm(kept[-1], lines[-1]))
         results: list[Tensor | None] = []
         for index in reversed(range(len(layers))):
             assert current is not None  # all but the last one that is made are wanted
@@ -192,7 +180,7 @@ class _Chain(torch.autograd.Function):
             previous = (kept[-1], lines[index - 1]) if index > 0 else None
             wanted = index > 0 or ctx.needs_input_grad[0]
             current, weight_gradient, sums = _backward(
-                current, result, features, layers[index], lines[index], found.norm, wanted, previous
+                current, result, features, layers[index], found.norm, wanted, previous
             )
             everything = (weight_gradient, found.before, found.weight, found.bias)
             needs = ctx.needs_input_grad[2 + 4 * index : 6 + 4 * index]
@@ -208,18 +196,13 @@ def _input(
     if line is None:
         return kept[index]
     if not layers[index - 1].residual:
-        return _normalise(kept[index], line, None)
+        return library.norm_forward(kept[index], line.line)
     before = _input(index - 1, kept, layers, lines)
-    return _normalise(kept[index], line, before, out=None if before is kept[index - 1] else before)
+    return library.norm_forward(kept[index], line.line, before, out=None if before is kept[index - 1] else before)
 
 
-def _norm_sums(gradient: Tensor, result: Tensor, line: _Coefficients) -> Tensor:
-    """Return the sums of the gradient that the ReLU lets through, and of the same times (y - mean): (2, F) float64."""
-    columns = result.shape[-1]
-    sums = torch.empty(2, columns, dtype=torch.float64)
-    sizes = (result.numel() // columns, columns)
-    kernels.call("norm_sums", result.dtype, gradient, result, line.scale, line.shift, line.mean, sums, *sizes)
-    return sums
+def _norm(result: Tensor, line: _Coefficients) -> Norm:
+    return Norm(result, line.scale, line.shift, line.mean)
 
 
 class _NormGradients(NamedTuple):
@@ -228,7 +211,7 @@ class _NormGradients(NamedTuple):
     bias: Tensor | None
     weight: Tensor | None
     before: Tensor | None
-    norm: tuple[Tensor | None, ...]
+    norm: NormGradient | None
 
 
 def _norm_gradients(
@@ -236,7 +219,7 @@ def _norm_gradients(
 ) -> _NormGradients:
     if line is None or sums is None:
         bias = None if layer.bias is None else gradient.sum((0, 1, 2), dtype=layer.bias.dtype)
-        return _NormGradients(None, None, bias, (None,) * 5)
+        return _NormGradients(None, None, bias, None)
     dtype, inverse, scale = line.scale.dtype, line.inverse.double(), line.scale.double()
     if line.count > 0:
         # The norm takes out the mean, so that the bias before it changes nothing.
@@ -246,7 +229,7 @@ def _norm_gradients(
     else:
         before = scale * sums[0]
         slope = constant = torch.zeros_like(scale)
-    norm = (line.scale, line.shift, line.mean, slope.to(dtype), constant.to(dtype))
+    norm = NormGradient(line.scale, line.shift, line.mean, slope.to(dtype), constant.to(dtype))
     return _NormGradients(sums[0].to(dtype), (sums[1] * inverse).to(dtype), before.to(dtype), norm)
 
 
@@ -255,8 +238,7 @@ def _backward(
     result: Tensor,
     features: Tensor | None,
     layer: CompiledLayer,
-    line: _Coefficients | None,
-    norm: tuple[Tensor | None, ...],
+    norm: NormGradient | None,
     wanted: bool,
     previous: tuple[Tensor, _Coefficients | None] | None,
 ) -> tuple[Tensor | None, Tensor, Tensor | None]:
@@ -264,28 +246,13 @@ def _backward(
 
     Features of None are those that lie on the line of the previous layer's result.
     """
-    spheres, vertices, batch, columns = result.shape
-    dtype, weight = result.dtype, layer.weight.detach().contiguous()
-    taps, depth, _ = weight.shape
-    weight_gradient = torch.zeros_like(weight)
-    feature_gradient = empty((spheres, vertices, batch, depth), dtype) if wanted else None
-    sums = None
-    then: tuple[Tensor | None, ...] = (None,) * 5
-    if previous is not None and previous[1] is not None:
-        sums = torch.empty(2, depth, dtype=torch.float64)
-        then = (previous[0], previous[1].scale, previous[1].shift, previous[1].mean, sums)
+    weight = layer.weight.detach().contiguous()
+    before = None if previous is None or previous[1] is None else _norm(previous[0], previous[1])
     if layer.relation is None:
-        grid = (spheres, vertices, batch, taps, depth, columns)
-        given = (gradient, None if line is None else result, *norm, features, weight)
-        kernels.call("radial_backward", dtype, *given, feature_gradient, weight_gradient, *grid, *then)
-    else:
-        before = gradient
-        if line is not None:
-            before = empty(tuple(gradient.shape), gradient.dtype)
-            sizes = (gradient.numel() // columns, columns)
-            kernels.call("norm_backward", dtype, gradient, result, *norm, before, *sizes)
-        nodes = (spheres * vertices, batch, depth, columns)
-        edges = (layer.relation.targets, layer.relation.reverse_offsets)
-        made = (feature_gradient, gradient if layer.residual else None, weight_gradient)
-        kernels.call("intra_backward", dtype, before, features, weight, *edges, *made, *nodes, *then)
-    return feature_gradient, weight_gradient, sums
+        kept = None if norm is None else result
+        return library.radial_backward(gradient, features, weight, result=kept, norm=norm, wanted=wanted, before=before)
+    after = gradient if norm is None else library.norm_backward(gradient, result, norm)
+    edges = (layer.relation.targets, layer.relation.reverse_offsets)
+    residual = gradient if layer.residual and wanted else None
+    found = library.intra_backward(after, features, weight[0], *edges, wanted=wanted, residual=residual, before=before)
+    return found.features, found.weight[None], found.sums

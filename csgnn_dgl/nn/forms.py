@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from csgnn_dgl.nn import kernels
+from csgnn_dgl.nn.ops import library
 
 Form = Literal["auto", "compiled", "fast", "reference"]
 """``"reference"``: DGL message passing. ``"fast"``: matrix products and sums over tables in torch, without dgl, on any
@@ -30,7 +30,7 @@ def takes_compiled(form: Form, features: Tensor, weight: Tensor | None = None) -
     """
     if form not in ("auto", "compiled"):
         return False
-    if kernels.fit(features, weight):
+    if library.fit(features, weight):
         return True
     if form == "compiled":
         raise ValueError(

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from csgnn_dgl.allocator import empty
 from csgnn_dgl.graphs.relation import Relation
-from csgnn_dgl.nn import kernels
+from csgnn_dgl.nn.ops import library
 
 
 def neighbour_sum(features: Tensor, relation: Relation) -> Tensor:
@@ -95,8 +94,11 @@ class _NeighbourMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, features: Tensor, relation: Relation, compiled: bool) -> Tensor:
         features = features.contiguous()
-        largest = _largest_compiled if compiled else _largest
-        maximum, winners = largest(features, relation, ctx.needs_input_grad[0])
+        wanted = ctx.needs_input_grad[0]
+        if compiled:
+            maximum, winners = library.max_forward(features, relation.sources, relation.offsets, winners=wanted)
+        else:
+            maximum, winners = _largest(features, relation, wanted)
         ctx.relation, ctx.compiled = relation, compiled
         if winners is not None:
             ctx.save_for_backward(winners)
@@ -106,13 +108,10 @@ class _NeighbourMax(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (winners,) = ctx.saved_tensors
-        relation, length = ctx.relation, gradient.shape[1]
+        relation = ctx.relation
         if ctx.compiled:
-            result = empty((len(relation.reverse_offsets) - 1, length), gradient.dtype)
             readers = (*relation.readers, relation.reverse_offsets)
-            sizes = (len(result), length)
-            kernels.call("max_backward", gradient.dtype, gradient.contiguous(), winners, *readers, result, *sizes)
-            return result, None, None
+            return library.max_backward(gradient.contiguous(), winners, *readers), None, None
         # Each source looks up the targets that read it: no atomics, so the same bits at every run.
         result = gradient.new_zeros(())
         for target, place in zip(*(table.unbind(dim=1) for table in relation.readers_table), strict=True):
@@ -135,22 +134,11 @@ def _largest(features: Tensor, relation: Relation, winners_wanted: bool) -> tupl
     return maximum, winners
 
 
-def _largest_compiled(features: Tensor, relation: Relation, winners_wanted: bool) -> tuple[Tensor, Tensor | None]:
-    shape = (len(relation.offsets) - 1, features.shape[1])
-    maximum = empty(shape, features.dtype)
-    winners = empty(shape, torch.uint8) if winners_wanted else None
-    edges = (relation.sources, relation.offsets)
-    kernels.call("max_forward", features.dtype, features, *edges, maximum, winners, *shape)
-    return maximum, winners
-
-
 class _OverallMax(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        if kernels.fit(rows) and len(rows) < 2**31:
-            rows = rows.contiguous()
-            maximum, winners = rows.new_empty(rows.shape[1]), torch.empty(rows.shape[1], dtype=torch.int64)
-            kernels.call("overall_max", rows.dtype, rows, maximum, winners, *rows.shape)
+        if library.fit(rows) and len(rows) < 2**31:
+            maximum, winners = library.overall_max(rows.contiguous())
         else:
             maximum, winners = rows.max(dim=0)
         ctx.save_for_backward(winners)

@@ -13,8 +13,8 @@ from csgnn_dgl.graphs.heterograph import NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
 from csgnn_dgl.nn.compiled import CompiledLayer, run
 from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form, takes_compiled
-from csgnn_dgl.nn.kernels import MAX_TAPS
 from csgnn_dgl.nn.norm import NormReLU
+from csgnn_dgl.nn.ops.library import MAX_TAPS
 
 if TYPE_CHECKING:
     import dgl

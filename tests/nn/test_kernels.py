@@ -9,22 +9,22 @@ import pytest
 import torch
 
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
-from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool, kernels
+from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool
 from csgnn_dgl.nn.compiled import CompiledLayer, run
 from csgnn_dgl.nn.forms import Form
-from csgnn_dgl.nn.kernels import build
+from csgnn_dgl.nn.ops import build, library
 from tests.tolerances import TOLERANCE
 
-needs_compiler = pytest.mark.skipif(not kernels.available(), reason="no g++ here, or CSGNN_KERNELS=off")
+needs_compiler = pytest.mark.skipif(not library.available(), reason="no g++ here, or CSGNN_KERNELS=off")
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache of compiled libraries."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    kernels._library.cache_clear()
+    library._library.cache_clear()
     yield tmp_path / "csgnn_dgl"
-    kernels._library.cache_clear()
+    library._library.cache_clear()
 
 
 def fake_compiler(folder: Path, script: str) -> str:
@@ -37,9 +37,9 @@ def fake_compiler(folder: Path, script: str) -> str:
 @pytest.fixture
 def ready_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A compiler that needs no time: it copies the library that exists."""
-    library = build.compiled_library()
+    path = build.compiled_library()
     (tmp_path / "bin").mkdir()
-    script = f'[ "$1" = --version ] && exit; for last; do :; done; cp {library} "$last"'
+    script = f'[ "$1" = --version ] && exit; for last; do :; done; cp {path} "$last"'
     monkeypatch.setenv("CXX", fake_compiler(tmp_path / "bin", script))
 
 
@@ -57,11 +57,11 @@ def test_kernels_are_compiled_once(cache: Path) -> None:
 @needs_compiler
 @pytest.mark.usefixtures("ready_made")
 def test_a_damaged_library_is_compiled_again(cache: Path) -> None:
-    library = build.compiled_library()
-    assert library is not None
-    library.write_bytes(b"")
-    assert kernels.available()
-    assert library.stat().st_size > 0
+    path = build.compiled_library()
+    assert path is not None
+    path.write_bytes(b"")
+    assert library.available()
+    assert path.stat().st_size > 0
 
 
 @needs_compiler
@@ -69,14 +69,14 @@ def test_a_damaged_library_is_compiled_again(cache: Path) -> None:
 def test_kernels_go_elsewhere_if_the_cache_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    library = build.compiled_library()
-    assert library is not None and library.is_file()
-    assert tmp_path not in library.parents
+    path = build.compiled_library()
+    assert path is not None and path.is_file()
+    assert tmp_path not in path.parents
 
 
 def test_layers_run_on_torch_where_there_is_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not kernels.available()
+    assert not library.available()
     conv, features = IntraSphereConv(2, 3), torch.randn(2, 12, 1, 2)
     assert conv(ConcentricLevel(0, 2), features).shape == (2, 12, 1, 3)
     conv.form = "compiled"
@@ -89,26 +89,26 @@ def test_a_compiler_that_fails_is_reported_and_done_without(
 ) -> None:
     monkeypatch.setenv("CXX", fake_compiler(tmp_path, 'echo "out of luck" >&2; exit 1'))
     with pytest.warns(UserWarning, match=r"could not compile the kernels \(out of luck\)"):
-        assert not kernels.available()
+        assert not library.available()
     assert list(cache.iterdir()) == []
-    assert not kernels.available()  # said once
+    assert not library.available()  # said once
 
 
 def test_kernels_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CSGNN_KERNELS", "off")
-    assert not kernels.available()
-    assert not kernels.fit(torch.zeros(1))
+    assert not library.available()
+    assert not library.fit(torch.zeros(1))
 
 
 @needs_compiler
 def test_only_what_the_kernels_can_take_is_given_to_them() -> None:
     single, double = torch.zeros(2), torch.zeros(2, dtype=torch.float64)
-    assert kernels.fit(single, single) and kernels.fit(double)
-    assert not kernels.fit(torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16))
-    assert not kernels.fit(single, double)
-    assert not kernels.fit(torch.zeros(2, dtype=torch.float16))
-    assert not kernels.fit(torch.zeros(0))
-    assert not kernels.fit(torch.zeros(2, device="meta"))
+    assert library.fit(single, single) and library.fit(double)
+    assert not library.fit(torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16))
+    assert not library.fit(single, double)
+    assert not library.fit(torch.zeros(2, dtype=torch.float16))
+    assert not library.fit(torch.zeros(0))
+    assert not library.fit(torch.zeros(2, device="meta"))
 
 
 @needs_compiler

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from csgnn_dgl.files import atomic_write
 
-SOURCE = Path(__file__).with_name("concentric.cpp")
+SOURCE = Path(__file__).with_name("cpp") / "concentric.cpp"
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-Wno-unknown-pragmas")
 
 

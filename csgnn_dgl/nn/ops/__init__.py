@@ -1,0 +1,1 @@
+"""The layers as operators on tensors, with kernels in C++ for the CPU."""
