@@ -1,22 +1,20 @@
-"""The order of samples and the keys of everything random: what all data sets share."""
+"""The order of samples, the keys of everything random and whole batches: what all data sets share."""
 
-from collections.abc import Callable, Iterator
-from itertools import islice
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
-from torch.utils.data import Sampler
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
 
 from csgnn_dgl.errors import InputError
 
 LARGEST_SEED = 2**32 - 1
 
-
-EVALUATION_STREAM = 1
-
-
-ORDER_STREAM = 2
+EVALUATION_STREAM, ORDER_STREAM = 1, 2
 """Fourth words of the keys of test rotations and of the order of an epoch. NumPy pads the three words of
 an augmentation's key with a zero, so these streams have nothing in common with it."""
 
@@ -47,12 +45,55 @@ class EpochIndex(int):
 
 
 def collate(batch: Any) -> Any:
-    """Return a batch of :class:`CloudDataset` as it is: it is whole already."""
+    """Return a batch of an :class:`EpochDataset` as it is: it is whole already."""
     return batch
 
 
+class EpochDataset(Dataset[dict[str, Tensor]], ABC):
+    """Samples whose batches are functions of (seed, epoch, index), the same bits for any number of workers.
+
+    Whole batches are made at once, so pass ``collate_fn=collate`` to a ``torch.utils.data.DataLoader``. The epoch comes
+    with the indices of an :class:`EpochSampler`; with plain indices it is 0.
+
+    Parameters
+    ----------
+    size
+        Number of samples.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        """Count the samples."""
+        return self.size
+
+    @abstractmethod
+    def batch(self, index: Tensor, epochs: Sequence[int]) -> dict[str, Tensor]:
+        """Return what a batch has beside ``index``.
+
+        Parameters
+        ----------
+        index
+            (B,) int64 places of the samples.
+        epochs
+            (B,) epoch of each.
+        """
+
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Return the batch of these samples, with their places (B,) int64 as ``index``."""
+        index = torch.tensor([int(i) for i in indices], dtype=torch.int64)
+        return {**self.batch(index, [getattr(i, "epoch", 0) for i in indices]), "index": index}
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        """Return a batch of one sample."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is out of range for {len(self)} samples")
+        return self.__getitems__([index])
+
+
 class EpochSampler(Sampler[int]):
-    """The order of the samples as a function of (seed, epoch), for one process or several.
+    """The order of the samples as a function of (seed, epoch), dealt out to one process or several.
 
     Parameters
     ----------
@@ -61,21 +102,20 @@ class EpochSampler(Sampler[int]):
     seed
         Seed of the order, in [0, 2**32).
     shuffle
-        ``True`` for training: a random permutation, another each epoch; with several processes the last few
-        samples are repeated so that each process has equally many. ``False`` for evaluation: 0, 1, 2, ...,
-        every sample exactly once over all processes.
+        ``True``: a random permutation, another each epoch. ``False``: 0, 1, 2, ...
     rank, world
         Number of this process and of all processes. Process `rank` takes the samples rank, rank + world, ...
         of the order.
     groups
         (size,) the group of each sample, numbered from 0: a shuffled order then mixes the groups evenly, so that every
         stretch of it has nearly the share of each group that all samples have. None mixes without regard to groups.
-
-    Notes
-    -----
-    ``set_epoch`` has to be called before the iteration of each epoch starts; Lightning does so for every
-    epoch, but with worker processes only after the first batches of a resumed run were ordered, so a data
-    module that resumes sets the epoch when it makes its loader.
+    batch_size
+        For training: samples per batch and process. The samples at the end of the order that fill no batch of all
+        processes are left out, so that all processes have equally many, and together have the batches that one process
+        would have. ``None``: every sample exactly once over all processes, of which some may have one more.
+    epoch
+        The epoch, or a function that is asked for it whenever an iteration begins. Lightning calls ``set_epoch``, but
+        with worker processes only after the first batches of a resumed run were ordered; a function is in time.
     """
 
     def __init__(
@@ -86,6 +126,8 @@ class EpochSampler(Sampler[int]):
         rank: int = 0,
         world: int = 1,
         groups: ArrayLike | None = None,
+        batch_size: int | None = None,
+        epoch: int | Callable[[], int] = 0,
     ) -> None:
         check_seed(seed)
         if size < 1:
@@ -96,29 +138,28 @@ class EpochSampler(Sampler[int]):
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not in 0..{world - 1}")
         self.size, self.seed, self.shuffle, self.rank, self.world = size, seed, shuffle, rank, world
-        self.epoch = 0
+        self.epoch = epoch
+        self.used = size if batch_size is None else size // (batch_size * world) * batch_size * world
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next iteration."""
-        self.epoch = epoch
+        """Choose the epoch of the next iteration, unless there is a function to ask for it."""
+        if not callable(self.epoch):
+            self.epoch = epoch
 
     def __len__(self) -> int:
         """Count the samples of this process."""
-        if self.shuffle:
-            return -(-self.size // self.world)
-        return len(range(self.rank, self.size, self.world))
+        return len(range(self.rank, self.used, self.world))
 
     def __iter__(self) -> Iterator[int]:
         """Yield the indices of this process, each with its epoch."""
-        epoch = self.epoch
+        epoch = self.epoch() if callable(self.epoch) else self.epoch
         order = np.arange(self.size)
         if self.shuffle:
             source = np.random.default_rng([self.seed, epoch, 0, ORDER_STREAM])
             order = source.permutation(self.size)
             if self.groups is not None:
                 order = mix_evenly(order, self.groups[order], source)
-            order = np.resize(order, len(self) * self.world)
-        for index in order[self.rank :: self.world].tolist():
+        for index in order[self.rank : self.used : self.world].tolist():
             yield EpochIndex(index, epoch)
 
 
@@ -147,35 +188,3 @@ def mix_evenly(order: NDArray[np.int64], group: NDArray[np.int64], source: np.ra
     rank[by_group] = np.arange(len(order)) - np.repeat(counts.cumsum() - counts, counts)
     place = (rank + source.random(len(order))) / counts[group]
     return order[np.argsort(place, kind="stable")]
-
-
-class CurrentEpochSampler(Sampler[int]):
-    """An `EpochSampler` that asks for the epoch at the moment an iteration begins, and stops at the last whole batch.
-
-    Lightning tells samplers the epoch only after a resumed loader has begun to fetch; asking is always in time.
-    The samples that fill no batch of all processes are left out, so that an epoch is the same for any number of
-    processes: process r of n has the samples r, r + n, r + 2n, ... of each batch that one process would have.
-
-    Parameters
-    ----------
-    sampler
-        The sampler whose order is used.
-    epoch
-        Called without arguments at the start of each iteration; returns the epoch.
-    batch_size
-        Samples per batch and process.
-    """
-
-    def __init__(self, sampler: EpochSampler, epoch: Callable[[], int], batch_size: int) -> None:
-        self.order = sampler
-        self.epoch = epoch
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        """Count the samples of this process."""
-        return self.order.size // (self.batch_size * self.order.world) * self.batch_size
-
-    def __iter__(self) -> Iterator[int]:
-        """Iterate over the order of the current epoch."""
-        self.order.set_epoch(self.epoch())
-        return islice(self.order, len(self))

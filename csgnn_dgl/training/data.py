@@ -1,4 +1,4 @@
-"""What every data module shares, and the data of the classification experiment."""
+"""What the data modules of all tasks share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 from numpy.typing import ArrayLike
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from csgnn_dgl.data import (
-    EpochSampler,
-    collate,
-)
-from csgnn_dgl.data.loading import CurrentEpochSampler
+from csgnn_dgl.data import EpochSampler, collate
+from csgnn_dgl.data.loading import EpochDataset
 from csgnn_dgl.errors import InputError
 
 
@@ -82,17 +79,30 @@ class EpochData(L.LightningDataModule):
             )
 
     def _loader(
-        self, dataset: Dataset[dict[str, torch.Tensor]], size: int, train: bool, groups: ArrayLike | None = None
+        self,
+        dataset: EpochDataset,
+        train: bool,
+        groups: ArrayLike | None = None,
+        epoch: int = 0,
     ) -> DataLoader[dict[str, torch.Tensor]]:
+        """Return a loader for training, or for evaluation with the random numbers of one `epoch`."""
         rank, world = self._world()
-        order = EpochSampler(size, seed=self.seed, shuffle=train, rank=rank, world=world, groups=groups)
+        sampler = EpochSampler(
+            len(dataset),
+            self.seed,
+            shuffle=train,
+            rank=rank,
+            world=world,
+            batch_size=self.batch_size if train else None,
+            groups=groups,
+            epoch=self._epoch if train else lambda: epoch,
+        )
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=CurrentEpochSampler(order, self._epoch, self.batch_size) if train else order,
+            sampler=sampler,
             num_workers=self.num_workers,
             collate_fn=collate,
-            drop_last=train,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=train and self.num_workers > 0,
         )

@@ -66,14 +66,14 @@ def test_batches_without_augmentation_are_the_clouds() -> None:
 def test_single_samples() -> None:
     dataset = CloudDataset(CLOUDS, Augmentation(), seed=1)
     batch = dataset.__getitems__([EpochIndex(SIZE - 1, 6)])
-    for index in (EpochIndex(SIZE - 1, 6), EpochIndex(-1, 6)):
-        sample = dataset[index]
-        assert sample["points"].shape == (50, 3)
-        assert torch.equal(sample["points"], batch["points"][0])
-        assert (sample["labels"], sample["index"]) == (CLOUDS.labels[-1], SIZE - 1)
-    assert not torch.equal(dataset[SIZE - 1]["points"], batch["points"][0])
-    with pytest.raises(IndexError, match="index 23 is out of range for 23 clouds"):
-        dataset[SIZE]
+    alone = dataset[EpochIndex(SIZE - 1, 6)]
+    assert alone["points"].shape == (1, 50, 3)
+    assert torch.equal(alone["points"], batch["points"])
+    assert (alone["labels"], alone["index"]) == (CLOUDS.labels[-1], SIZE - 1)
+    assert not torch.equal(dataset[SIZE - 1]["points"], batch["points"])
+    for index in (SIZE, -1):
+        with pytest.raises(IndexError, match=f"index {index} is out of range for 23 samples"):
+            dataset[index]
 
 
 def test_an_epoch_index_is_a_number_and_survives_pickling() -> None:
@@ -98,14 +98,38 @@ def test_the_order_is_a_permutation_and_a_function_of_seed_and_epoch() -> None:
 @pytest.mark.parametrize("size", [1, 2, 10, 12, 13])
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 def test_processes_share_the_work(size: int, world: int) -> None:
-    training = [EpochSampler(size, 0, True, rank, world) for rank in range(world)]
-    parts = [list(sampler) for sampler in training]
-    assert {len(part) for part in parts} == {len(sampler) for sampler in training} == {-(-size // world)}
-    assert {index for part in parts for index in part} == set(range(size))
-    evaluation = [EpochSampler(size, 0, False, rank, world) for rank in range(world)]
-    parts = [list(sampler) for sampler in evaluation]
-    assert [len(part) for part in parts] == [len(sampler) for sampler in evaluation]
-    assert sorted(index for part in parts for index in part) == list(range(size))
+    for shuffle in (True, False):
+        samplers = [EpochSampler(size, 0, shuffle, rank, world) for rank in range(world)]
+        parts = [list(sampler) for sampler in samplers]
+        assert [len(part) for part in parts] == [len(sampler) for sampler in samplers]
+        assert sorted(index for part in parts for index in part) == list(range(size))
+
+
+@pytest.mark.parametrize(("size", "batch", "world"), [(31, 4, 2), (31, 4, 3), (16, 4, 2), (7, 1, 5), (100, 7, 4)])
+def test_processes_share_the_whole_batches_of_one(size: int, batch: int, world: int) -> None:
+    def order(rank: int, world: int, batch: int) -> list[int]:
+        sampler = EpochSampler(size, 3, rank=rank, world=world, batch_size=batch, epoch=2)
+        assert len(sampler) == len(list(sampler))
+        return list(sampler)
+
+    whole = order(0, 1, batch * world)
+    assert len(whole) == size // (batch * world) * batch * world
+    assert whole == list(EpochSampler(size, 3, epoch=2))[: len(whole)]
+    shares = [order(rank, world, batch) for rank in range(world)]
+    assert [index for turn in zip(*shares, strict=True) for index in turn] == whole
+    assert {index.epoch for share in shares for index in share} == {2}  # type: ignore[attr-defined]
+
+
+def test_a_function_is_asked_for_the_epoch_when_iteration_begins() -> None:
+    epoch = 0
+    sampler = EpochSampler(12, seed=2, epoch=lambda: epoch)
+    first = list(sampler)
+    sampler.set_epoch(7)  # as Lightning does, too late
+    assert list(sampler) == first == list(EpochSampler(12, seed=2))
+    epoch = 1
+    second = list(sampler)
+    assert second == list(EpochSampler(12, seed=2, epoch=1)) != first
+    assert {index.epoch for index in second} == {1}  # type: ignore[attr-defined]
 
 
 @settings(max_examples=50, deadline=None)

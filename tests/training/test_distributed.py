@@ -11,8 +11,6 @@ import torch
 import torch.multiprocessing as multiprocessing
 from torch.multiprocessing.spawn import start_processes
 
-from csgnn_dgl.data import EpochSampler
-from csgnn_dgl.data.loading import CurrentEpochSampler
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
@@ -157,19 +155,6 @@ def test_both_processes_end_with_the_same_bits(two):
         first, second = (process[variant] for process in two)
         assert first["losses"] == second["losses"]
         assert all(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
-
-
-@pytest.mark.parametrize(("size", "batch", "world"), [(31, 4, 2), (31, 4, 3), (16, 4, 2), (7, 1, 5), (100, 7, 4)])
-def test_processes_share_the_batches_of_one(size, batch, world):
-    def order(rank, world, batch):
-        sampler = EpochSampler(size, seed=3, rank=rank, world=world)
-        return list(CurrentEpochSampler(sampler, lambda: 2, batch))
-
-    whole = order(0, 1, batch * world)
-    assert len(whole) == size // (batch * world) * batch * world
-    shares = [order(rank, world, batch) for rank in range(world)]
-    assert [index for turn in zip(*shares, strict=True) for index in turn] == whole
-    assert {index.epoch for share in shares for index in share} == {2}
 
 
 @pytest.mark.parametrize(("stage", "what"), [("fit", "6 validation"), ("test", "15 test")])

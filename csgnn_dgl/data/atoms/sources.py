@@ -6,11 +6,11 @@ from pathlib import Path
 
 from csgnn_dgl.data.atoms.files import DECOMPRESS, read_snapshots
 from csgnn_dgl.data.atoms.records import Snapshots
-from csgnn_dgl.data.atoms.vasp import SPLIT_FILES, read_snapshot_folders
+from csgnn_dgl.data.atoms.vasp import read_snapshot_folders, split_file
+from csgnn_dgl.data.splits import SPLITS, check_split
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 
-SPLITS = ("train", "val", "test")
 SUFFIXES = tuple(f"{kind}{packed}" for kind in (".extxyz", ".xyz") for packed in ("", *DECOMPRESS))
 
 
@@ -49,8 +49,7 @@ def load_snapshots(
     """
     from csgnn_dgl.data.atoms.carbon import carbon_snapshots
 
-    if split not in SPLITS:
-        raise InputError(f"split is {split!r}; give 'train', 'val' or 'test'.")
+    check_split(split, SPLITS, source)
     if str(source) == "builtin":
         if offset or grid != PAPER_GRID:
             raise InputError("the built-in data are on 310 bins of 0.1 eV from -30 eV; set no other grid or offset.")
@@ -64,9 +63,9 @@ def load_snapshots(
     files = [folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()]
     if len(files) > 1:
         raise InputError(f"{folder}: both {files[0].name} and {files[1].name} are there; keep one of them.")
-    if not files and not (folder / SPLIT_FILES[split]).is_file():
+    if not files and not (folder / split_file(split)).is_file():
         raise InputError(
-            f"{folder}: neither {split}.extxyz (or .xyz, or packed) nor {SPLIT_FILES[split]} is there; add one of them."
+            f"{folder}: neither {split}.extxyz (or .xyz, or packed) nor {split_file(split)} is there; add one of them."
         )
     if not files:
         return read_snapshot_folders(folder, split, grid, offset, valences, progress)

@@ -15,11 +15,9 @@ from csgnn_dgl.data.atoms.files import _reason, read_atoms
 from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import Snapshot, Snapshots, electrons_of
 from csgnn_dgl.data.progress import progress_bar
+from csgnn_dgl.data.splits import SPLITS
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
-
-SPLIT_FILES = {"train": "Train.csv", "val": "Val.csv", "test": "Test.csv"}
-"""The lists of the snapshots of each split; the first two bear the authors' names."""
 
 STRUCTURE_FILE = "POSCAR"
 DOS_FILE = "doscar_s"
@@ -153,11 +151,16 @@ def read_snapshot_folders(
         if not rows:
             raise InputError(f"{root}: no snapshots; arrange them as structure/temperature/snapshot/{STRUCTURE_FILE}.")
     else:
-        rows = _read_split(root, root / SPLIT_FILES.get(str(split), str(split)))
+        rows = _read_split(root, root / (split_file(str(split)) if str(split) in SPLITS else split))
     shown = progress_bar(rows, desc="reading snapshots", unit="snapshot", disable=not progress)
     return Snapshots(
         tuple(_read_folder(folder, facts, grid, offset, valences, i) for i, (folder, facts) in enumerate(shown))
     )
+
+
+def split_file(split: str) -> str:
+    """Return the name of the list of the snapshots of a split; the first two bear the authors' names."""
+    return f"{split.capitalize()}.csv"
 
 
 def _read_folder(

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from csgnn_dgl.data.clouds.augmentation import Augmentation
 from csgnn_dgl.data.clouds.records import PointClouds
-from csgnn_dgl.data.loading import EpochIndex, check_seed
+from csgnn_dgl.data.loading import EpochDataset, check_seed
 
 
-class CloudDataset(Dataset[dict[str, Tensor]]):
+class CloudDataset(EpochDataset):
     """Clouds as batches, augmented if asked.
 
     A batch is a dictionary: ``points`` (batch, points, 3) float32, ``labels`` (batch,) int64 and ``index``
-    (batch,) int64, the place of each sample in `clouds`. Whole batches are made at once, so pass
-    ``collate_fn=collate``.
+    (batch,) int64, the place of each sample in `clouds`.
 
     Parameters
     ----------
@@ -37,6 +35,7 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
 
     def __init__(self, clouds: PointClouds, augmentation: Augmentation | None = None, seed: int = 0) -> None:
         check_seed(seed)
+        super().__init__(len(clouds))
         self.clouds = clouds
         self.augmentation = augmentation
         self.seed = seed
@@ -44,24 +43,10 @@ class CloudDataset(Dataset[dict[str, Tensor]]):
         self._points = torch.from_numpy(clouds.points)
         self._labels = torch.from_numpy(clouds.labels)
 
-    def __len__(self) -> int:
-        """Count the clouds."""
-        return len(self.clouds)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return one sample: ``points`` (points, 3), ``labels`` () and ``index`` ()."""
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} clouds")
-        if index < 0:
-            index = EpochIndex(index + len(self), getattr(index, "epoch", 0))
-        return {key: value[0] for key, value in self.__getitems__([index]).items()}
-
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return a batch of samples."""
-        index = torch.tensor([int(i) for i in indices], dtype=torch.int64)
+    def batch(self, index: Tensor, epochs: Sequence[int]) -> dict[str, Tensor]:
+        """Return the clouds and their labels."""
         points = self._points[index]
         if self.augmentation is not None:
-            epochs = [getattr(i, "epoch", 0) for i in indices]
             draws = self.augmentation.draw(self.seed, epochs, index, self.clouds.num_points)
             points = self.augmentation.apply(points, draws)
-        return {"points": points, "labels": self._labels[index], "index": index}
+        return {"points": points, "labels": self._labels[index]}

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.meshes import MESH_SUFFIXES, read_mesh, sample_mesh
-from csgnn_dgl.data.clouds.modelnet import SPLITS
 from csgnn_dgl.data.clouds.pointfiles import POINT_SUFFIXES, read_points
 from csgnn_dgl.data.clouds.records import LARGEST_COORDINATE, SMALLEST_EXTENT, PointClouds
 from csgnn_dgl.data.progress import progress_bar
+from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
 
 SUFFIXES = (*MESH_SUFFIXES, *POINT_SUFFIXES)
@@ -113,8 +113,7 @@ def read_folder(
         be read.
     """
     folder = Path(folder)
-    if split not in SPLITS:
-        raise InputError(f"{folder}: split is {split!r}; give 'train' or 'test'.")
+    check_split(split, CLOUD_SPLITS, folder)
     class_names = class_folders(folder)
     if not class_names:
         raise InputError(f"{folder}: no class folders; arrange the files as class/train/* and class/test/*.")
@@ -144,7 +143,7 @@ def class_folders(folder: Path) -> tuple[str, ...]:
         sorted(
             entry.name
             for entry in folder.iterdir()
-            if not entry.name.startswith(".") and any((entry / split).is_dir() for split in SPLITS)
+            if not entry.name.startswith(".") and any((entry / split).is_dir() for split in CLOUD_SPLITS)
         )
     )
 

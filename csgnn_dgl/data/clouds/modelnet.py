@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.records import PointClouds, checked_labels
+from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
 
 if TYPE_CHECKING:
     import h5py
 
-SPLITS = ("train", "test")
 UP_AXIS_BY_NUM_POINTS = {2048: "y", 1024: "z"}
 
 
@@ -53,8 +53,7 @@ def read_modelnet40(
         fewer points than asked for; or if ``"auto"`` cannot tell which axis is up.
     """
     folder = Path(folder)
-    if split not in SPLITS:
-        raise InputError(f"{folder}: split is {split!r}; give 'train' or 'test'.")
+    check_split(split, CLOUD_SPLITS, folder)
     if num_points is not None and num_points < 1:
         raise InputError(f"{folder}: num_points is {num_points}; give a positive number, or none for all points.")
     if not folder.is_dir():

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csgnn_dgl.data.clouds.meshes import sample_mesh
-from csgnn_dgl.data.clouds.modelnet import SPLITS
 from csgnn_dgl.data.clouds.objects import CLASSES
 from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.data.progress import progress_bar
+from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 
@@ -58,8 +58,7 @@ def builtin_shapes(
     InputError
         If `split` is unknown, `num_points` below 2 or `seed` negative.
     """
-    if split not in SPLITS:
-        raise InputError(f"the built-in data set has no split {split!r}; give 'train' or 'test'.")
+    check_split(split, CLOUD_SPLITS, "the built-in data set")
     if num_points < 2:
         raise InputError(f"num_points is {num_points}; ask the built-in data set for at least 2 points per shape.")
     if seed < 0:
@@ -80,7 +79,7 @@ def builtin_shapes(
 
 def make_shape(name: str, split: str, number: int, num_points: int = 1024, seed: int = 0) -> NDArray[np.float32]:
     """Make one cloud of the class `name`: (num_points, 3), centred and in the unit ball."""
-    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), SPLITS.index(split), number])
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), CLOUD_SPLITS.index(split), number])
     solid = CLASSES[name](rng).stretched(*np.exp(rng.uniform(-LARGEST_STRETCH, LARGEST_STRETCH, 3)))
     points = sample_mesh(Path(name), solid.vertices, solid.faces, num_points, rng)
     points -= points.mean(axis=0)

@@ -4,9 +4,10 @@ import os
 from pathlib import Path
 
 from csgnn_dgl.data.clouds.folders import class_folders, read_folder
-from csgnn_dgl.data.clouds.modelnet import SPLITS, read_modelnet40
+from csgnn_dgl.data.clouds.modelnet import read_modelnet40
 from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.data.clouds.shapes import builtin_shapes
+from csgnn_dgl.data.splits import CLOUD_SPLITS
 from csgnn_dgl.errors import InputError
 
 BUILTIN = "builtin"
@@ -61,7 +62,7 @@ def load(
             f"data source {str(source)!r} {found}; give 'builtin', the folder of modelnet40_ply_hdf5_2048 (fetched "
             f"by `python -m pipelines.modelnet download .`), or a folder of classes (class/train/*, class/test/*)."
         )
-    if any((folder / f"{name}_files.txt").exists() for name in SPLITS) or any(folder.glob("ply_data_*.h5")):
+    if any((folder / f"{name}_files.txt").exists() for name in CLOUD_SPLITS) or any(folder.glob("ply_data_*.h5")):
         return read_modelnet40(folder, split, up_axis, num_points)
     if class_folders(folder):
         return read_folder(folder, split, num_points, seed, "z" if up_axis == "auto" else up_axis, progress)

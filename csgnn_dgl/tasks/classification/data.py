@@ -196,17 +196,17 @@ class ModelNetData(EpochData):
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Return augmented training batches in a new order each epoch; the last incomplete batch is dropped."""
         dataset = CloudDataset(self.train_clouds, self.augmentation, self.seed)
-        return self._loader(dataset, len(dataset), train=True)
+        return self._loader(dataset, train=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Return the validation batches, each shape once."""
         dataset = CloudDataset(self.validation_clouds)
-        return self._loader(dataset, len(dataset), train=False)
+        return self._loader(dataset, train=False)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
         """Return one loader for each of `views`, each shape once."""
         dataset = CloudDataset(self.test_clouds)
-        return [self._loader(dataset, len(dataset), train=False) for _ in self.views]
+        return [self._loader(dataset, train=False) for _ in self.views]
 
     def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
         """Rotate validation and test batches, on the device they are on."""

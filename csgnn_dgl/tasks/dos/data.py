@@ -9,12 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from csgnn_dgl.data import EpochIndex, Snapshots, check_elements, load_snapshots, rotate_clouds
+from csgnn_dgl.data import Snapshots, check_elements, load_snapshots, rotate_clouds
 from csgnn_dgl.data.clouds.augmentation import check_rotation_mode
-from csgnn_dgl.data.loading import check_seed
+from csgnn_dgl.data.loading import EpochDataset, check_seed
+from csgnn_dgl.data.splits import SPLITS, Split
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import random_rotations
@@ -22,12 +23,10 @@ from csgnn_dgl.mapping.environments import CUTOFF, Environments, find_environmen
 from csgnn_dgl.models import DOSModel
 from csgnn_dgl.training.data import EpochData
 
-Split = Literal["train", "val", "test"]
 SnapshotRotation = Literal["none", "SO3"]
-SPLITS: dict[Split, str] = {"train": "training", "val": "validation", "test": "test"}
 
 
-class SnapshotDataset(Dataset[dict[str, Tensor]]):
+class SnapshotDataset(EpochDataset):
     """Snapshots as batches of atomic environments, which are found once.
 
     A batch of S snapshots with N atoms and E neighbours in all is a dictionary of tensors, so that Lightning can move,
@@ -70,6 +69,7 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
         progress: bool = False,
     ) -> None:
         check_seed(seed)
+        super().__init__(len(snapshots))
         self.snapshots = snapshots
         self.rotation = check_rotation_mode(rotation)
         self.seed = seed
@@ -87,10 +87,6 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
         self._centre = torch.cat([part.centre for part in parts]).int()
         self._neighbour = torch.cat([part.neighbour for part in parts]).int()
 
-    def __len__(self) -> int:
-        """Count the snapshots."""
-        return len(self.snapshots)
-
     def environments(self, index: int, epoch: int = 0) -> Environments:
         """Return the environments of one snapshot as they are in an epoch."""
         pairs = slice(self._starts[index], self._starts[index + 1])
@@ -101,11 +97,11 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
             vectors = rotate_clouds(vectors[None], turn)[0]
         return Environments(vectors, self._centre[pairs].long(), self._neighbour[pairs].long(), self._sizes[index])
 
-    def __getitems__(self, indices: Sequence[int]) -> dict[str, Tensor]:
-        """Return a batch of snapshots."""
-        joined = Environments.join([self.environments(index, getattr(index, "epoch", 0)) for index in indices])
-        index = torch.tensor([int(i) for i in indices], dtype=torch.int64)
-        atoms = torch.tensor([self._sizes[i] for i in indices])
+    def batch(self, index: Tensor, epochs: Sequence[int]) -> dict[str, Tensor]:
+        """Return the environments, DOS and electrons of these snapshots."""
+        parts = [self.environments(*key) for key in zip(index.tolist(), epochs, strict=True)]
+        joined = Environments.join(parts)
+        atoms = torch.tensor([len(part) for part in parts])
         return {
             "vectors": joined.vectors,
             "centre": joined.centre,
@@ -113,14 +109,7 @@ class SnapshotDataset(Dataset[dict[str, Tensor]]):
             "snapshot": torch.arange(len(index)).repeat_interleave(atoms),
             "dos_per_atom": self.dos_per_atom[index],
             "electrons_per_atom": self._electrons_per_atom[index],
-            "index": index,
         }
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        """Return a batch of one snapshot."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is out of range for {len(self)} snapshots")
-        return self.__getitems__([EpochIndex(index, getattr(index, "epoch", 0))])
 
 
 def batch_environments(batch: dict[str, Tensor]) -> Environments:
@@ -300,12 +289,12 @@ class DOSData(EpochData):
         """
         dataset = self.dataset("train")
         _, groups = np.unique(dataset.snapshots.structures, return_inverse=True)
-        return self._loader(dataset, len(dataset), train=True, groups=groups)
+        return self._loader(dataset, train=True, groups=groups)
 
     def val_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return the validation batches, each snapshot once."""
-        return self._loader(self.dataset("val"), len(self.dataset("val")), train=False)
+        return self._loader(self.dataset("val"), train=False)
 
     def test_dataloader(self) -> DataLoader[dict[str, Tensor]]:
         """Return the test batches, each snapshot once."""
-        return self._loader(self.dataset("test"), len(self.dataset("test")), train=False)
+        return self._loader(self.dataset("test"), train=False)

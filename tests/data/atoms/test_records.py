@@ -278,7 +278,7 @@ def test_the_carbon_data_travel_with_their_own_licence():
     folder = Path(carbon.__file__).parent
     assert "CC BY-SA 4.0" in (folder / "LICENSE").read_text()
     assert "Not DFT" in (folder / "README.md").read_text()
-    with pytest.raises(InputError, match="have no split 'all'; give 'train', 'val' or 'test'"):
+    with pytest.raises(InputError, match="the built-in carbon data: split is 'all'; give 'train', 'val' or 'test'"):
         carbon_snapshots("all")
 
 

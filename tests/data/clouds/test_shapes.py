@@ -171,7 +171,7 @@ def test_progress_goes_to_stderr(cache_folder: Path, capsys: pytest.CaptureFixtu
 
 
 def test_bad_arguments() -> None:
-    with pytest.raises(InputError, match="no split 'val'; give 'train' or 'test'"):
+    with pytest.raises(InputError, match="the built-in data set: split is 'val'; give 'train' or 'test'"):
         builtin_shapes("val")
     with pytest.raises(InputError, match="num_points is 1"):
         builtin_shapes("test", 1)

@@ -63,7 +63,7 @@ def test_rotations_are_drawn_from_seed_epoch_and_index(snapshots):
 def test_single_snapshots_can_be_asked_for(snapshots):
     dataset = SnapshotDataset(snapshots)
     assert torch.equal(dataset[3]["vectors"], dataset.__getitems__([3])["vectors"])
-    with pytest.raises(IndexError, match="index 15 is out of range for 15 snapshots"):
+    with pytest.raises(IndexError, match="index 15 is out of range for 15 samples"):
         dataset[15]
 
 

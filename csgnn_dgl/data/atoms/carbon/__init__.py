@@ -4,9 +4,7 @@ from importlib.resources import as_file, files
 
 from csgnn_dgl.data.atoms.files import read_atoms
 from csgnn_dgl.data.atoms.records import Snapshots, from_atoms
-from csgnn_dgl.errors import InputError
-
-SPLITS = ("train", "val", "test")
+from csgnn_dgl.data.splits import SPLITS, check_split
 
 
 def carbon_snapshots(split: str) -> Snapshots:
@@ -26,8 +24,7 @@ def carbon_snapshots(split: str) -> Snapshots:
     InputError
         If `split` is unknown.
     """
-    if split not in SPLITS:
-        raise InputError(f"the built-in carbon data have no split {split!r}; give 'train', 'val' or 'test'.")
+    check_split(split, SPLITS, "the built-in carbon data")
     with as_file(files(__package__) / f"{split}.extxyz.gz") as path:
         atoms = read_atoms(path)
     return from_atoms(atoms, needs_dos=True, source=f"built-in carbon ({split})")
