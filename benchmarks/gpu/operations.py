@@ -83,8 +83,9 @@ def _neighbour_sum(relation: Relation) -> Operation:
 
 def _table_sum(relation: Relation) -> Operation:
     """Sum over the table of sources, the shorter rows of which repeat their first source."""
-    columns = relation.table.unbind(dim=1)
-    degree = relation.offsets.diff()[:, None]
+    degree, start = relation.offsets.diff().long()[:, None], relation.offsets[:-1, None].long()
+    position = torch.arange(int(degree.max()), device=degree.device)
+    columns = relation.sources.long()[start + torch.where(position < degree, position, 0)].unbind(dim=1)
 
     def total(features: Tensor) -> Tensor:
         rows = features.reshape(len(degree), -1)

@@ -1,62 +1,83 @@
 """What a layer asks for structure: one level of the grid, or the step between two levels.
 
-Both own a DGL graph, built when first asked for, and the same edges as tables on every device that asked. The tables do
-not need dgl, so that a model runs where dgl is not installed. A bare DGL graph can stand in for either.
+Both own their edges as tables, which are buffers made when the level is made, and a DGL graph of the same edges, made
+when first asked for. The tables do not need dgl, so that a model runs where dgl is not installed. A bare DGL graph can
+stand in for either. What is computed is what the DGL graph says, if there is one: once it is edited, it is read again.
 """
 
 from __future__ import annotations
 
+import copy
 import weakref
 from abc import ABC, abstractmethod
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
 
 from csgnn_dgl.geometry.icosphere import icosphere, level_of
 from csgnn_dgl.graphs.heterograph import INTRA, NODE, RADIAL, concentric_heterograph
 from csgnn_dgl.graphs.pooling import COARSE, FINE, POOL, pooling_graph
-from csgnn_dgl.graphs.relation import Relation
+from csgnn_dgl.graphs.relation import PoolingRelation, Relation
 from csgnn_dgl.graphs.tables import check_grid_arguments, intra_edges, pooling_edges
 
 if TYPE_CHECKING:
     import dgl
+    from typing_extensions import Self
 
-Edges = tuple[torch.Tensor, torch.Tensor, tuple[int, int]]
-"""Sources, targets, and the numbers of source and target nodes."""
+INTRA_EDGES, RADIAL_EDGES, POOL_EDGES = (NODE, INTRA, NODE), (NODE, RADIAL, NODE), (FINE, POOL, COARSE)
+FORMATS = ["coo", "csr", "csc"]
+MAX_SOURCES = 256
 
 
-class _Structure(ABC):
-    """A DGL graph with one relation, cached by device; pickles without its caches."""
+class _Structure(nn.Module, ABC):
+    """Edges as tables, and as a DGL graph that is made when first asked for and obeyed once it is edited."""
 
-    @cached_property
+    def __init__(self) -> None:
+        super().__init__()
+        self._graph: dgl.DGLGraph | None = None
+        self._marks: list[tuple[Any, int]] = []
+
+    @property
     def graph(self) -> dgl.DGLGraph:
-        """The DGL graph, on the CPU."""
-        return self._build_graph()
+        """The DGL graph, on the CPU unless it was given; the same one at every call, which may be edited."""
+        if self._graph is None:
+            self._graph = self._build_graph()
+            self._marks = _marks(self._graph)
+        return self._graph
 
-    def relation(self, device: torch.device | str, self_loop: bool = False) -> Relation:
-        """Return the edges that the fast sums need, on `device`, with or without an edge from each node to itself."""
-        key = (str(torch.device(device)), self_loop)
-        if key not in self._relations:
-            source, target, shape = self._edges()
-            if self_loop:
-                loops = torch.arange(shape[0])
-                source, target = torch.cat([loops, source]), torch.cat([loops, target])
-            self._relations[key] = Relation.from_edges(source, target, shape).to(device)
-        return self._relations[key]
+    @classmethod
+    def _says(cls, graph: Any) -> Self:
+        """Return the structure that says what a DGL graph does; the graph is read once, and again once edited."""
+        if graph.batch_size > 1:
+            raise ValueError(
+                f"the graph is a batch of {graph.batch_size}; give one graph and let the batch ride beside the "
+                "channels of the features (R, V, B, C)"
+            )
+        marks = _marks(graph)
+        if graph not in _READ or not _same(_READ[graph][0], marks):
+            _READ[graph] = (marks, cls._read(graph))
+        # What is kept must not keep the graph alive; what is handed out must.
+        structure: Self = copy.copy(_READ[graph][1])
+        structure._graph = _in_all_formats(graph)
+        structure._marks = _marks(structure._graph)
+        return structure
 
-    @cached_property
-    def _relations(self) -> dict[tuple[str, bool], Relation]:
-        return {}
+    @property
+    def _edited(self) -> bool:
+        """Whether there is a DGL graph that says something else than the tables."""
+        return self._graph is not None and not _same(self._marks, _marks(self._graph))
+
+    @classmethod
+    @abstractmethod
+    def _read(cls, graph: dgl.DGLGraph) -> Self: ...
 
     @abstractmethod
     def _build_graph(self) -> dgl.DGLGraph: ...
 
-    @abstractmethod
-    def _edges(self) -> Edges: ...
-
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("graph", "_relations")}
+        graph = self._graph if self._edited else None
+        return self.__dict__ | {"_graph": graph, "_marks": []}
 
 
 class ConcentricLevel(_Structure):
@@ -74,91 +95,83 @@ class ConcentricLevel(_Structure):
     """
 
     def __init__(self, level: int, num_spheres: int, kernel_size: int = 3) -> None:
+        super().__init__()
         check_grid_arguments(level, num_spheres, kernel_size)
-        self.level = level
-        self.num_spheres = num_spheres
-        self.kernel_size = kernel_size
-        self.num_vertices = icosphere(level).num_vertices
+        source, target = map(torch.from_numpy, intra_edges(level, 1))
+        self._fill(level, num_spheres, kernel_size, kernel_size // 2, source, target, copies=num_spheres)
 
     @classmethod
     def of(cls, graph: ConcentricLevel | dgl.DGLGraph) -> ConcentricLevel:
-        """Return `graph` itself, or the level that owns a bare heterograph (read once, and again once edited).
+        """Return `graph` itself, or the level that says what a DGL graph does (read once, and again once edited).
 
         Parameters
         ----------
         graph
-            A level, or a DGL heterograph with the node and edge types of ``concentric_heterograph``; its edges may
-            have been edited.
+            A level, or a DGL heterograph with the node and edge types of ``concentric_heterograph``. The edges of
+            either may have been edited.
 
         Raises
         ------
         TypeError
             If `graph` is neither.
+        ValueError
+            If its vertices are not those of concentric icospheres, or its radial edges have no offsets.
         """
         if isinstance(graph, ConcentricLevel):
-            return graph
-        if not hasattr(graph, "canonical_etypes") or {INTRA, RADIAL} - set(graph.etypes):
+            return cls._says(graph.graph) if graph._edited else graph
+        if not {INTRA_EDGES, RADIAL_EDGES} <= set(getattr(graph, "canonical_etypes", ())):
             raise TypeError(
                 "expected a ConcentricLevel or a DGL heterograph with 'intra' and 'radial' edges, "
                 f"not {_describe(graph)}; concentric_heterograph(level, num_spheres) builds one"
             )
-        if graph not in _LEVELS_OF_GRAPHS or _LEVELS_OF_GRAPHS[graph].index is not graph._graph:
-            _LEVELS_OF_GRAPHS[graph] = _GivenLevel(graph)
-        return _LEVELS_OF_GRAPHS[graph]
+        return cls._says(graph)
+
+    def relation(self, device: torch.device | str, self_loop: bool = False) -> Relation:
+        """Return the intra edges on `device`, with or without an edge from each node to itself, which then is first."""
+        level = ConcentricLevel.of(self)
+        return (level.intra_and_self if self_loop else level.intra).on(device)
 
     def has_radial_kernel(self, kernel_size: int) -> bool:
-        """Say whether all co-radial edges that a kernel of this size reads are present."""
-        return min(kernel_size // 2, self.num_spheres - 1) <= self.kernel_size // 2
+        """Say whether the radial edges that a kernel of this size reads are those of concentric icospheres, each once.
+
+        It reads the edges with offsets up to ``kernel_size // 2``.
+        """
+        level = ConcentricLevel.of(self)
+        return min(kernel_size // 2, level.num_spheres - 1) <= level._reach
+
+    def _fill(
+        self, level: int, num_spheres: int, kernel_size: int, reach: int, source: Tensor, target: Tensor, copies: int
+    ) -> None:
+        self.level = level
+        self.num_spheres = num_spheres
+        self.kernel_size = kernel_size
+        self.num_vertices = icosphere(level).num_vertices
+        self._reach = reach
+        count = num_spheres * self.num_vertices // copies
+        loops = torch.arange(count)
+        self.intra = Relation(source, target, (count, count), copies)
+        self.intra_and_self = Relation(torch.cat([loops, source]), torch.cat([loops, target]), (count, count), copies)
+
+    @classmethod
+    def _read(cls, graph: dgl.DGLGraph) -> ConcentricLevel:
+        sphere_level, num_spheres = _sizes(graph)
+        offset = _offsets(graph)
+        kernel_size = 2 * int(offset.abs().max()) + 1 if len(offset) else 1
+        num_vertices = icosphere(sphere_level).num_vertices
+        reach = _complete_reach(*_edges(graph, RADIAL_EDGES), offset, num_spheres, num_vertices)
+        level = cls.__new__(cls)
+        _Structure.__init__(level)
+        level._fill(sphere_level, num_spheres, kernel_size, reach, *_edges(graph, INTRA_EDGES), copies=1)
+        return level
 
     def _build_graph(self) -> dgl.DGLGraph:
         return concentric_heterograph(self.level, self.num_spheres, self.kernel_size)
-
-    def _edges(self) -> Edges:
-        count = self.num_spheres * self.num_vertices
-        source, target = intra_edges(self.level, self.num_spheres)
-        return torch.from_numpy(source), torch.from_numpy(target), (count, count)
 
     def __repr__(self) -> str:
         return (
             f"ConcentricLevel(level={self.level}, num_spheres={self.num_spheres}, kernel_size={self.kernel_size}): "
             f"{self.num_spheres} x {self.num_vertices} vertices"
         )
-
-
-class _GivenLevel(ConcentricLevel):
-    """A level whose edges are what a user's heterograph says."""
-
-    def __init__(self, graph: dgl.DGLGraph) -> None:
-        count = graph.num_nodes(NODE)
-        num_spheres = int(graph.nodes[NODE].data["sphere"].max()) + 1
-        self._offset_counts = torch.bincount(
-            graph.edges[RADIAL].data["offset"].cpu() + num_spheres, minlength=2 * num_spheres + 1
-        )
-        offsets = self._offset_counts.nonzero() - num_spheres
-        if count % num_spheres:
-            raise ValueError(f"{count} nodes on {num_spheres} spheres are no concentric icospheres")
-        reach = int(offsets.abs().max()) if len(offsets) else 0
-        super().__init__(level_of(count // num_spheres), num_spheres, 2 * reach + 1)
-        self._given, self.index = weakref.ref(graph), graph._graph
-
-    def has_radial_kernel(self, kernel_size: int) -> bool:
-        """Count the edges of each offset: an edited graph may lack some."""
-        reach = min(kernel_size // 2, self.num_spheres - 1)
-        return all(
-            int(self._offset_counts[self.num_spheres + offset]) == self.num_vertices * (self.num_spheres - abs(offset))
-            for offset in range(-reach, reach + 1)
-            if offset != 0
-        )
-
-    @property
-    def graph(self) -> dgl.DGLGraph:
-        """The user's graph."""
-        return self._given()
-
-    def _edges(self) -> Edges:
-        count = self.num_spheres * self.num_vertices
-        source, target = self.graph.cpu().edges(etype=INTRA)
-        return source, target, (count, count)
 
 
 class PoolingLevel(_Structure):
@@ -176,58 +189,137 @@ class PoolingLevel(_Structure):
     """
 
     def __init__(self, level: int, num_spheres: int) -> None:
+        super().__init__()
         check_grid_arguments(level, num_spheres, coarsest=1)
         self.level = level
         self.num_spheres = num_spheres
-        self.num_fine = num_spheres * icosphere(level).num_vertices
-        self.num_coarse = num_spheres * icosphere(level - 1).num_vertices
+        fine, coarse = icosphere(level).num_vertices, icosphere(level - 1).num_vertices
+        self.num_fine, self.num_coarse = num_spheres * fine, num_spheres * coarse
+        source, target = map(torch.from_numpy, pooling_edges(level, 1))
+        self.edges = PoolingRelation(source, target, (fine, coarse), num_spheres)
 
     @classmethod
     def of(cls, graph: PoolingLevel | dgl.DGLGraph) -> PoolingLevel:
-        """Return `graph` itself, or the step that owns a bare bipartite graph (read once, and again once edited).
+        """Return `graph` itself, or the step that says what a DGL graph does (read once, and again once edited).
 
         Raises
         ------
         TypeError
             If `graph` is neither a step nor a DGL graph ``fine -pool-> coarse``.
+        ValueError
+            If a coarse node has no sources, or more than 256.
         """
         if isinstance(graph, PoolingLevel):
-            return graph
-        if not hasattr(graph, "canonical_etypes") or (FINE, POOL, COARSE) not in graph.canonical_etypes:
+            return cls._says(graph.graph) if graph._edited else graph
+        if POOL_EDGES not in getattr(graph, "canonical_etypes", ()):
             raise TypeError(
                 f"expected a PoolingLevel or a DGL graph fine -pool-> coarse, not {_describe(graph)}; "
                 "pooling_graph(level, num_spheres) builds one"
             )
-        if graph not in _STEPS_OF_GRAPHS or _STEPS_OF_GRAPHS[graph].index is not graph._graph:
-            _STEPS_OF_GRAPHS[graph] = _GivenStep(graph)
-        return _STEPS_OF_GRAPHS[graph]
+        return cls._says(graph)
+
+    def relation(self, device: torch.device | str) -> PoolingRelation:
+        """Return the edges on `device`."""
+        return PoolingLevel.of(self).edges.on(device)
+
+    @classmethod
+    def _read(cls, graph: dgl.DGLGraph) -> PoolingLevel:
+        step = cls.__new__(cls)
+        _Structure.__init__(step)
+        step.num_fine, step.num_coarse = graph.num_nodes(FINE), graph.num_nodes(COARSE)
+        source, target = _edges(graph, POOL_EDGES)
+        degree = torch.bincount(target, minlength=step.num_coarse)
+        bad = ((degree < 1) | (degree > MAX_SOURCES)).nonzero()
+        if len(bad):
+            node = int(bad[0])
+            raise ValueError(
+                f"coarse vertex {node} has {int(degree[node])} edges from fine vertices; "
+                f"give each coarse vertex 1 to {MAX_SOURCES} of them"
+            )
+        order = torch.argsort(target, stable=True)
+        step.edges = PoolingRelation(source[order], target[order], (step.num_fine, step.num_coarse))
+        return step
 
     def _build_graph(self) -> dgl.DGLGraph:
         return pooling_graph(self.level, self.num_spheres)
-
-    def _edges(self) -> Edges:
-        source, target = pooling_edges(self.level, self.num_spheres)
-        return torch.from_numpy(source), torch.from_numpy(target), (self.num_fine, self.num_coarse)
 
     def __repr__(self) -> str:
         return f"PoolingLevel(level={self.level}, num_spheres={self.num_spheres}): {self.num_fine} -> {self.num_coarse}"
 
 
-class _GivenStep(PoolingLevel):
-    """A step whose edges are what a user's bipartite graph says."""
+def _sizes(graph: dgl.DGLGraph) -> tuple[int, int]:
+    """Return level and number of spheres of a heterograph, or raise ValueError."""
+    sphere = graph.nodes[NODE].data.get("sphere")
+    if sphere is None:
+        raise ValueError(
+            "the graph's vertices have no data 'sphere'; set graph.nodes['vertex'].data['sphere'] to the number of "
+            "each vertex's sphere, as concentric_heterograph does"
+        )
+    count, num_spheres = len(sphere), len(sphere.unique())
+    try:
+        num_vertices = count // max(num_spheres, 1)
+        level = level_of(num_vertices)
+    except ValueError:
+        level = None
+    ordered = torch.arange(num_spheres).repeat_interleave(num_vertices)
+    if level is None or not torch.equal(sphere.cpu().long(), ordered):
+        raise ValueError(
+            f"{count} nodes on {num_spheres} spheres are no concentric icospheres; keep all vertices of a sphere, in "
+            "their order, and count the spheres from 0 (dgl.edge_subgraph does so with relabel_nodes=False)"
+        )
+    return level, num_spheres
 
-    def __init__(self, graph: dgl.DGLGraph) -> None:
-        self.num_fine, self.num_coarse = graph.num_nodes(FINE), graph.num_nodes(COARSE)
-        self._given, self.index = weakref.ref(graph), graph._graph
 
-    @property
-    def graph(self) -> dgl.DGLGraph:
-        """The user's graph."""
-        return self._given()
+def _complete_reach(source: Tensor, target: Tensor, offset: Tensor, num_spheres: int, num_vertices: int) -> int:
+    """Return the largest reach within which the radial edges are those of concentric icospheres, each once."""
+    for reach in range(1, num_spheres):
+        for value in (-reach, reach):
+            edges = offset == value
+            co_radial = bool((source[edges] - target[edges] == value * num_vertices).all())
+            wanted = num_vertices * (num_spheres - reach)
+            if not co_radial or not len(target[edges]) == len(target[edges].unique()) == wanted:
+                return reach - 1
+    return num_spheres - 1
 
-    def _edges(self) -> Edges:
-        source, target = self.graph.cpu().edges(etype=POOL)
-        return source, target, (self.num_fine, self.num_coarse)
+
+def _offsets(graph: dgl.DGLGraph) -> Tensor:
+    """Return the offsets of the radial edges of a heterograph on the CPU, or raise ValueError."""
+    offset = graph.edges[RADIAL_EDGES].data.get("offset")
+    if offset is None or (offset == 0).any():
+        which = (
+            "the radial edges have no" if offset is None else f"radial edge {int((offset == 0).nonzero()[0])} has no"
+        )
+        raise ValueError(
+            f"{which} offset; set graph.edges['radial'].data['offset'] to the source's sphere minus the target's for "
+            "every edge, which DGL forgets or makes 0 where edges are added or copied without their data"
+        )
+    return offset.cpu().long()
+
+
+def _edges(graph: dgl.DGLGraph, edge_type: tuple[str, str, str]) -> tuple[Tensor, Tensor]:
+    """Return sources and targets (E,) of the edges, on the CPU, in the order of their data."""
+    source, target = _in_all_formats(graph).edges(etype=edge_type)
+    return source.cpu().long(), target.cpu().long()
+
+
+def _in_all_formats(graph: dgl.DGLGraph) -> dgl.DGLGraph:
+    allowed = {name for names in graph.formats().values() for name in names}
+    return graph if len(allowed) == len(FORMATS) else graph.formats(FORMATS)
+
+
+def _marks(graph: dgl.DGLGraph) -> list[tuple[Any, int]]:
+    """Return what is another object, or another version of it, once a graph was edited.
+
+    Other edges give a DGL graph another index, its `_graph`.
+    """
+    data = [graph.nodes[kind].data.get("sphere") for kind in graph.ntypes]
+    data += [graph.edges[kind].data.get("offset") for kind in graph.canonical_etypes]
+    return [(graph._graph, 0)] + [(tensor, tensor._version) for tensor in data if tensor is not None]
+
+
+def _same(marks: list[tuple[Any, int]], others: list[tuple[Any, int]]) -> bool:
+    pairs = zip(marks, others, strict=True)
+    return len(marks) == len(others) and all(a is b and x == y for (a, x), (b, y) in pairs)
 
 
 def _describe(graph: object) -> str:
@@ -235,6 +327,5 @@ def _describe(graph: object) -> str:
     return type(graph).__name__ if edge_types is None else f"a graph with the edge types {edge_types}"
 
 
-# Editing a DGL graph in place gives it another index (its `_graph`): what was read of the old one is then forgotten.
-_LEVELS_OF_GRAPHS: weakref.WeakKeyDictionary[Any, _GivenLevel] = weakref.WeakKeyDictionary()
-_STEPS_OF_GRAPHS: weakref.WeakKeyDictionary[Any, _GivenStep] = weakref.WeakKeyDictionary()
+_READ: weakref.WeakKeyDictionary[Any, tuple[list[tuple[Any, int]], Any]] = weakref.WeakKeyDictionary()
+"""For each DGL graph that was read its marks and the structure, without the graph itself."""

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import copy
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
-@dataclass(frozen=True, eq=False)
-class Relation:
-    """A set of edges, compressed by target and by source.
+class Relation(nn.Module):
+    """A set of edges, compressed by target and by source; its tables are buffers that no state_dict holds.
+
+    Parameters
+    ----------
+    source, target
+        (E,) node indices of the edges.
+    shape
+        Number of source nodes and of target nodes.
+    copies
+        How many times the edges stand side by side: those of R spheres follow from those of one.
 
     Attributes
     ----------
     sources, offsets
-        Target t reads the nodes ``sources[offsets[t]:offsets[t + 1]]``.
+        Target t reads the nodes ``sources[offsets[t]:offsets[t + 1]]``, in the order of the edge list.
     targets, reverse_offsets
-        Source s is read by the nodes ``targets[reverse_offsets[s]:reverse_offsets[s + 1]]``.
+        Source s is read by the nodes ``targets[reverse_offsets[s]:reverse_offsets[s + 1]]``, in the same order.
+        All are int32, or int64 where that does not suffice.
     """
 
     sources: Tensor
@@ -26,84 +38,81 @@ class Relation:
     targets: Tensor
     reverse_offsets: Tensor
 
-    @classmethod
-    def from_edges(cls, source: Tensor, target: Tensor, shape: tuple[int, int]) -> Relation:
-        """Compress an edge list.
-
-        Parameters
-        ----------
-        source, target
-            (E,) node indices.
-        shape
-            Number of source nodes and of target nodes.
-
-        Returns
-        -------
-        Relation
-            The same edges; within a target (or source) in the order of the edge list. int32 where it suffices.
-        """
-        dtype = torch.int32 if max(len(source), *shape) < 2**31 else torch.int64
+    def __init__(self, source: Tensor, target: Tensor, shape: tuple[int, int], copies: int = 1) -> None:
+        super().__init__()
+        self._elsewhere: dict[str, Self] = {}
+        dtype = torch.int32 if copies * max(len(source), *shape) < 2**31 else torch.int64
         by_target, by_source = torch.argsort(target, stable=True), torch.argsort(source, stable=True)
-        return cls(
-            source[by_target].to(dtype),
-            _offsets(target, shape[1]).to(dtype),
-            target[by_source].to(dtype),
-            _offsets(source, shape[0]).to(dtype),
-        )
+        self._add("sources", side_by_side(source[by_target], shape[0], copies).to(dtype))
+        self._add("offsets", _offsets(target, shape[1], copies).to(dtype))
+        self._add("targets", side_by_side(target[by_source], shape[1], copies).to(dtype))
+        self._add("reverse_offsets", _offsets(source, shape[0], copies).to(dtype))
 
-    @cached_property
-    def table(self) -> Tensor:
-        """(targets, most sources of a target) int64: the sources of each target; shorter rows repeat their first.
+    def on(self, device: torch.device | str) -> Self:
+        """Return the relation itself if it is on `device`, else a copy there, which is kept."""
+        if self.sources.device == torch.device(device):
+            return self
+        if str(device) not in self._elsewhere:
+            self._elsewhere[str(device)] = copy.deepcopy(self).to(device)
+        return self._elsewhere[str(device)]
 
-        Every target must have a source.
-        """
-        degree = self.offsets.diff().long()
-        position = torch.arange(int(degree.max()), device=degree.device)
-        start = self.offsets[:-1, None].long()
-        return self.sources.long()[start + torch.where(position < degree[:, None], position, 0)]
+    def _add(self, name: str, table: Tensor) -> None:
+        self.register_buffer(name, table.contiguous(), persistent=False)
 
-    @cached_property
-    def readers(self) -> tuple[Tensor, Tensor]:
-        """The targets that read each source, as `targets` but ordered by target, and the place of the source in each.
-
-        ``(targets, places)``, (E,) int32 or int64 and (E,) uint8: target ``targets[e]`` reads the source as number
-        ``places[e]`` of its own list. No target may have more than 256 sources.
-        """
-        count = self.offsets.diff().long()
-        if len(count) and int(count.max()) > 256:
-            raise ValueError(f"a target has {int(count.max())} sources; their places are counted to 256 at most")
-        target = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
-        place = torch.arange(len(target), device=count.device) - self.offsets.long()[target]
-        order = torch.argsort(self.sources, stable=True)
-        return target[order].to(self.sources.dtype), place[order].to(torch.uint8)
-
-    @cached_property
-    def readers_table(self) -> tuple[Tensor, Tensor]:
-        """`readers` as two tables (sources, most readers of a source), int64 and int16; missing ones have place -1."""
-        targets, places = self.readers
-        count = self.reverse_offsets.diff().long()
-        row = torch.repeat_interleave(torch.arange(len(count), device=count.device), count)
-        column = torch.arange(len(row), device=count.device) - self.reverse_offsets.long()[row]
-        shape = (len(count), int(count.max()) if len(count) else 0)
-        target = torch.zeros(shape, dtype=torch.int64, device=count.device)
-        place = torch.full(shape, -1, dtype=torch.int16, device=count.device)
-        target[row, column], place[row, column] = targets.long(), places.to(torch.int16)
-        return target, place
-
-    @property
-    def reverse(self) -> Relation:
-        """The same edges with source and target exchanged."""
-        return Relation(self.targets, self.reverse_offsets, self.sources, self.offsets)
-
-    def to(self, device: torch.device | str) -> Relation:
-        """Return the relation on another device."""
-        return Relation(
-            self.sources.to(device),
-            self.offsets.to(device),
-            self.targets.to(device),
-            self.reverse_offsets.to(device),
-        )
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_elsewhere": {}}
 
 
-def _offsets(nodes: Tensor, count: int) -> Tensor:
-    return torch.cat([nodes.new_zeros(1), torch.bincount(nodes, minlength=count).cumsum(0)])
+class PoolingRelation(Relation):
+    """The edges of a pooling step, with the tables that a maximum and its gradient need.
+
+    Parameters
+    ----------
+    source, target, shape, copies
+        As in :class:`Relation`, ordered by target; every target must have 1 to 256 sources.
+
+    Attributes
+    ----------
+    table
+        (targets, most sources of a target) int64: the sources of each target; shorter rows repeat their first.
+    places
+        (E,) uint8: target ``targets[e]`` reads its source as number ``places[e]`` of its own list.
+    readers_table, places_table
+        ``targets`` and ``places`` as (sources, most readers of a source) int64 and int16; missing ones have place -1.
+    """
+
+    table: Tensor
+    places: Tensor
+    readers_table: Tensor
+    places_table: Tensor
+
+    def __init__(self, source: Tensor, target: Tensor, shape: tuple[int, int], copies: int = 1) -> None:
+        super().__init__(source, target, shape, copies)
+        degree = torch.bincount(target, minlength=shape[1])
+        place = torch.arange(len(target)) - (degree.cumsum(0) - degree)[target]
+        table = source[degree.cumsum(0) - degree][:, None].repeat(1, int(degree.max()))
+        table[target, place] = source
+        self._add("table", side_by_side(table, shape[0], copies))
+
+        by_source = torch.argsort(source, stable=True)
+        readers, places = target[by_source], place[by_source]
+        self._add("places", places.to(torch.uint8).repeat(copies))
+        count = torch.bincount(source, minlength=shape[0])
+        row = torch.repeat_interleave(torch.arange(shape[0]), count)
+        column = torch.arange(len(row)) - (count.cumsum(0) - count)[row]
+        readers_table = torch.zeros(shape[0], int(count.max()), dtype=torch.int64)
+        places_table = torch.full_like(readers_table, -1, dtype=torch.int16)
+        readers_table[row, column], places_table[row, column] = readers, places.to(torch.int16)
+        self._add("readers_table", side_by_side(readers_table, shape[1], copies))
+        self._add("places_table", places_table.repeat(copies, 1))
+
+
+def side_by_side(nodes: Tensor, count: int, copies: int) -> Tensor:
+    """Return indices (E, ...) of `count` nodes `copies` times over, (copies · E, ...), each time of further nodes."""
+    shifts = count * torch.arange(copies, device=nodes.device).view(-1, *[1] * nodes.dim())
+    return (nodes + shifts).flatten(0, 1)
+
+
+def _offsets(nodes: Tensor, count: int, copies: int) -> Tensor:
+    counts = torch.bincount(nodes, minlength=count).repeat(copies)
+    return torch.cat([counts.new_zeros(1), counts.cumsum(0)])

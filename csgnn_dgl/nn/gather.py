@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from csgnn_dgl.graphs.relation import Relation
+from csgnn_dgl.graphs.relation import PoolingRelation, Relation
 from csgnn_dgl.nn.ops import library
 
 
@@ -29,10 +29,11 @@ def neighbour_sum(features: Tensor, relation: Relation) -> Tensor:
     torch.Tensor
         (targets, M).
     """
-    return _NeighbourSum.apply(features, relation)
+    forth, back = (relation.sources, relation.offsets), (relation.targets, relation.reverse_offsets)
+    return _NeighbourSum.apply(features, *forth, *back)
 
 
-def neighbour_max(features: Tensor, relation: Relation, compiled: bool = False) -> Tensor:
+def neighbour_max(features: Tensor, relation: PoolingRelation, compiled: bool = False) -> Tensor:
     """Maximum over the sources of each target: y_t = max_{s → t} x_s; every target has at least one source.
 
     The gradient goes to the first of equal sources.
@@ -81,18 +82,20 @@ def _bag_sum(features: Tensor, sources: Tensor, offsets: Tensor) -> Tensor:
 
 class _NeighbourSum(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, relation: Relation) -> Tensor:
-        ctx.relation = relation
-        return _bag_sum(features.contiguous(), relation.sources, relation.offsets)
+    def forward(
+        ctx: Any, features: Tensor, sources: Tensor, offsets: Tensor, targets: Tensor, reverse_offsets: Tensor
+    ) -> Tensor:
+        ctx.tables = targets, reverse_offsets, sources, offsets
+        return _bag_sum(features.contiguous(), sources, offsets)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return _NeighbourSum.apply(gradient, ctx.relation.reverse), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _NeighbourSum.apply(gradient, *ctx.tables), None, None, None, None
 
 
 class _NeighbourMax(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, relation: Relation, compiled: bool) -> Tensor:
+    def forward(ctx: Any, features: Tensor, relation: PoolingRelation, compiled: bool) -> Tensor:
         features = features.contiguous()
         wanted = ctx.needs_input_grad[0]
         if compiled:
@@ -110,17 +113,17 @@ class _NeighbourMax(torch.autograd.Function):
         (winners,) = ctx.saved_tensors
         relation = ctx.relation
         if ctx.compiled:
-            readers = (*relation.readers, relation.reverse_offsets)
+            readers = (relation.targets, relation.places, relation.reverse_offsets)
             return library.max_backward(gradient.contiguous(), winners, *readers), None, None
         # Each source looks up the targets that read it: no atomics, so the same bits at every run.
         result = gradient.new_zeros(())
-        for target, place in zip(*(table.unbind(dim=1) for table in relation.readers_table), strict=True):
+        for target, place in zip(relation.readers_table.unbind(1), relation.places_table.unbind(1), strict=True):
             won = winners.index_select(0, target) == place[:, None]
             result = result + gradient.index_select(0, target).masked_fill_(~won, 0)
         return result, None, None
 
 
-def _largest(features: Tensor, relation: Relation, winners_wanted: bool) -> tuple[Tensor, Tensor | None]:
+def _largest(features: Tensor, relation: PoolingRelation, winners_wanted: bool) -> tuple[Tensor, Tensor | None]:
     """Return the maxima, and the place of each among the sources of its target."""
     first, *others = relation.table.unbind(dim=1)
     maximum = features.index_select(0, first)

@@ -109,7 +109,7 @@ class DOSModel(nn.Module, ABC):
         if snapshot.shape != (len(environments),):
             raise ValueError(f"{len(environments)} atoms need as many snapshots, got {tuple(snapshot.shape)}")
         atoms = torch.arange(len(snapshot), device=snapshot.device)
-        relation = Relation.from_edges(atoms, snapshot, (len(snapshot), num_snapshots))
+        relation = Relation(atoms, snapshot, (len(snapshot), num_snapshots))
         counts = relation.offsets.diff()
         if len(counts) != num_snapshots or not counts.all():
             raise ValueError(f"snapshots must be numbered from 0 to {num_snapshots - 1}, each with at least one atom")
