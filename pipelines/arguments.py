@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,7 +13,7 @@ import yaml
 
 import configs
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import read_checkpoint
+from csgnn_dgl.models.base import Registry, checkpoint_file, import_path, read_checkpoint
 from csgnn_dgl.training.runs import latest_run
 from pipelines.terminal import one_sentence
 
@@ -37,9 +37,7 @@ class Finder(argparse.ArgumentParser):
         raise InputError(f"{message}; --help lists the options")
 
 
-def prepare(
-    arguments: Sequence[str], *, default: Sequence[str], network: str | Mapping[str, str], runs: str
-) -> list[str]:
+def prepare(arguments: Sequence[str], *, default: Sequence[str], registry: Registry[Any], runs: str) -> list[str]:
     """Complete a command line.
 
     Parameters
@@ -48,8 +46,8 @@ def prepare(
         What the user typed.
     default
         What is meant by nothing at all; options without a subcommand are added to it.
-    network
-        Import path of the network that checkpoints hold; or those of several, by the names in the checkpoints.
+    registry
+        The models of the program.
     runs
         Folder of the run folders.
 
@@ -75,7 +73,7 @@ def prepare(
         others += ["--resume", str(folder)]
     elif command != "fit" and chosen.ckpt_path is not None:
         path = checkpoint_file(chosen.ckpt_path)
-        files.insert(0, json.dumps(config_of_checkpoint(path, network)))
+        files.insert(0, json.dumps(config_of_checkpoint(path, registry)))
         others += ["--ckpt_path", str(path)]
     return [command, *(word for file in files for word in ("--config", file)), *others]
 
@@ -133,28 +131,19 @@ def resumable(place: str, runs: str) -> Path:
     return folder
 
 
-def checkpoint_file(place: str) -> Path:
-    """Return the checkpoint at a place: the file itself, or the best one of a run folder."""
-    path = Path(place)
-    return path / "checkpoints" / "best.ckpt" if path.is_dir() else path
-
-
-def config_of_checkpoint(path: Path, network: str | Mapping[str, str]) -> dict[str, Any]:
+def config_of_checkpoint(path: Path, registry: Registry[Any]) -> dict[str, Any]:
     """Return the options that a checkpoint brings along: its network, and the data of the run folder around it.
 
     Raises
     ------
     InputError
-        If the checkpoint holds none of several networks.
+        If the checkpoint holds a model of another program.
     """
     description = read_checkpoint(path)["csgnn"]
-    stored = description["config"]
-    if not isinstance(network, str):
-        kind = description.get("model")
-        if kind not in network:
-            raise InputError(f"{path} holds no model of this program; it knows {', '.join(network)}")
-        network = network[kind]
-    config: dict[str, Any] = {"model": {"network": {"class_path": network, "init_args": stored}}}
+    if description["task"] != registry.task:
+        raise InputError(f"{path} holds no model of this program; it knows {', '.join(registry)}")
+    kind, stored = registry.find(description["model"]), description["config"]
+    config: dict[str, Any] = {"model": {"network": {"class_path": import_path(kind), "init_args": stored}}}
     beside = path.parent.parent / "config.yaml"
     if beside.is_file():
         run = read_yaml(beside)

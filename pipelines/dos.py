@@ -209,7 +209,7 @@ def run(arguments: Sequence[str]) -> int:
     for name, program in (("table", table), ("predict", predict)):
         if list(arguments[:1]) == [name]:
             return program(arguments[1:])
-    complete = prepare(choose_model(arguments), default=DEFAULT, network=NETWORKS, runs=RUNS)
+    complete = prepare(choose_model(arguments), default=DEFAULT, registry=DOS_MODELS, runs=RUNS)
     DOSCLI(
         DOSModule,
         DOSData,

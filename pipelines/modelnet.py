@@ -16,6 +16,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 import csgnn_dgl
 from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.data import download_modelnet40
+from csgnn_dgl.models import CLASSIFIERS
 from csgnn_dgl.models.base import read_checkpoint
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData, measure_so3_error, write_results
 from csgnn_dgl.tasks.classification.report import results_table, so3_error_table
@@ -106,7 +107,7 @@ def run(arguments: Sequence[str]) -> int:
     """Parse the command line and carry it out."""
     if list(arguments[:1]) == ["download"]:
         return download(arguments[1:])
-    complete = prepare(arguments, default=DEFAULT, network=NETWORK, runs=RUNS)
+    complete = prepare(arguments, default=DEFAULT, registry=CLASSIFIERS, runs=RUNS)
     ModelNetCLI(
         ClassificationModule,
         ModelNetData,

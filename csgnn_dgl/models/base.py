@@ -1,24 +1,315 @@
-"""Reading a checkpoint's description of its network, and saying plainly why one does not fit."""
+"""The contract of all models: a config taken from the constructor, names, and checkpoints that give a model back."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import nn
 
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.files import atomic_write
 
-FORMAT = 2
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+FORMAT = 3
+"""Number of the format of checkpoints that this version writes."""
+
+PREFIX = "network."
+"""What the names of the model's weights begin with in a checkpoint's ``state_dict``."""
+
+Symmetry = Literal["none", "icosahedral", "SO3"]
+"""Rotations of its input that change nothing in what a model says: none, the 60 of the icosahedron, or all."""
+
+Place = str | os.PathLike[str]
+"""A checkpoint file, or a run folder, which stands for its best checkpoint."""
+
+Kind = TypeVar("Kind", bound=nn.Module)
+
+
+class Model(nn.Module):
+    """A module that knows how it was made.
+
+    The arguments of the constructor are taken down as the model is made, defaults included. A subclass declares what
+    it adds and hands the rest on: ``def __init__(self, hidden: int = 16, **shared: Any)`` with
+    ``super().__init__(**shared)``. What a constructor resolves (None, say, to a number) it may put into `config`.
+
+    Attributes
+    ----------
+    config
+        Plain-valued arguments that make the same model.
+    registry
+        Where models with the same call stand.
+    symmetry
+        Rotations of its input under which the model promises the same answer.
+    tiny
+        Arguments of a model that is quick to try.
+    """
+
+    config: dict[str, Any]
+    registry: ClassVar[Registry[Any]]
+    symmetry: ClassVar[Symmetry] = "none"
+    tiny: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" not in vars(cls):
+            return
+        constructor = vars(cls)["__init__"]
+
+        @functools.wraps(constructor)
+        def capturing(self: Model, *arguments: Any, **named: Any) -> None:
+            if type(self).__init__ is capturing:  # not the one of a base class, which a subclass calls
+                self.config = arguments_of(type(self), *arguments, **named)
+            constructor(self, *arguments, **named)
+
+        cls.__init__ = capturing  # type: ignore[method-assign, assignment]
+
+    @classmethod
+    def from_checkpoint(cls, place: Place, map_location: str | torch.device = "cpu") -> Self:
+        """Load a trained model, in evaluation mode.
+
+        Parameters
+        ----------
+        place
+            A checkpoint that this package wrote, or a run folder (its best checkpoint). Nothing in it is unpickled but
+            tensors and plain values.
+        map_location
+            Device of the weights.
+
+        Returns
+        -------
+        Model
+            With ``class_names`` set to the names of the classes, where the checkpoint has them.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, unreadable, or the checkpoint of something else.
+        """
+        model = cls.registry.load(place, map_location)
+        if not isinstance(model, cls):
+            raise InputError(
+                f"{checkpoint_file(place)} holds a {type(model).__name__} and no {cls.__name__}; load it as what it is"
+            )
+        return model
+
+
+class Registry(Mapping[str, type[Kind]]):
+    """Models that are called in the same way, by their short names.
+
+    The modules of a package are imported when a name is first asked for, and register their models with
+    :meth:`register`. A class from elsewhere goes by its class path, as ``mine.PointNet``.
+
+    Parameters
+    ----------
+    task
+        What the models are for, as it stands in checkpoints.
+    noun
+        What messages call one of them.
+    package
+        The package whose modules hold them.
+    """
+
+    def __init__(self, task: str, noun: str, package: str) -> None:
+        self.task, self.noun, self.package = task, noun, package
+        self._kinds: dict[str, type[Kind]] = {}
+        self._complete = False
+
+    def register(self, name: str) -> Callable[[type[Kind]], type[Kind]]:
+        """Return a decorator that gives a class a short name.
+
+        Raises
+        ------
+        ValueError
+            If another class has the name.
+        """
+
+        def decorate(kind: type[Kind]) -> type[Kind]:
+            known = self._kinds.setdefault(name, kind)
+            if import_path(known) != import_path(kind):
+                raise ValueError(f"{import_path(known)} is called {name!r}; give {import_path(kind)} another name")
+            self._kinds[name] = kind  # its module may have been loaded again
+            return kind
+
+        return decorate
+
+    def _all(self) -> dict[str, type[Kind]]:
+        if not self._complete:
+            self._complete = True
+            for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+        return self._kinds
+
+    def __getitem__(self, name: str) -> type[Kind]:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._all()))
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def find(self, name: str) -> type[Kind]:
+        """Return the class of a short name or class path.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if name in self:
+            return self[name]
+        try:
+            kind = pkgutil.resolve_name(name)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise InputError(self._unknown(name, f" ({error})")) from error
+        if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+            raise InputError(self._unknown(name, ""))
+        return kind  # type: ignore[return-value]
+
+    def _unknown(self, name: str, reason: str) -> str:
+        return f"{name!r} is no {self.noun}{reason}; give one of {', '.join(self)}, or a class path as mine.PointNet"
+
+    def name_of(self, kind: type[nn.Module]) -> str:
+        """Return the short name of a class, or its class path."""
+        return next((name for name, known in self._all().items() if known is kind), import_path(kind))
+
+    def build(self, kind: str | type[nn.Module], /, **config: Any) -> Any:
+        """Make a model from its name or class and arguments; one from elsewhere gets its ``config`` here."""
+        made = self.find(kind) if isinstance(kind, str) else kind
+        model = made(**config)
+        if not hasattr(model, "config"):
+            model.__dict__["config"] = arguments_of(made, **config)
+        return model
+
+    def describe(self, model: nn.Module, **facts: Any) -> dict[str, Any]:
+        """Return what a reader needs to make a model again, and other facts, as plain values.
+
+        It goes to ``checkpoint["csgnn"]``.
+
+        Raises
+        ------
+        InputError
+            As `config_of`.
+        """
+        described = plain({"config": config_of(model), **facts})
+        return {"format": FORMAT, "task": self.task, "model": self.name_of(type(model)), **described}
+
+    def write(self, path: Place, model: nn.Module, **facts: Any) -> None:
+        """Write the checkpoint of a model, with `facts` in its description."""
+        weights = {f"{PREFIX}{name}": value for name, value in model.state_dict().items()}
+        with atomic_write(path) as file:
+            torch.save({"csgnn": self.describe(model, **facts), "state_dict": weights}, file)
+
+    def load(self, place: Place, map_location: str | torch.device = "cpu") -> Kind:
+        """Load a trained model; see :meth:`Model.from_checkpoint`."""
+        return self.restore(read_checkpoint(place), place, map_location)
+
+    def restore(self, checkpoint: Mapping[str, Any], place: Place, map_location: str | torch.device = "cpu") -> Kind:
+        """Make the model of a checkpoint that `read_checkpoint` returned; `place` is for messages.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint is of something else.
+        """
+        file, description = checkpoint_file(place), checkpoint["csgnn"]
+        if description["task"] != self.task:
+            raise InputError(f"{file} holds no {self.noun}; give a checkpoint that holds one")
+        name = description["model"]
+        try:
+            kind = self.find(name)
+        except InputError as error:
+            raise InputError(f"{file} holds no {self.noun} that can be made here: {error}") from error
+        weights = checkpoint["state_dict"].items()
+        try:
+            model = self.build(kind, **description["config"])
+            model.load_state_dict({key.removeprefix(PREFIX): value for key, value in weights if key.startswith(PREFIX)})
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{file} does not fit the model {name!r} of this version ({type(error).__name__}); use the version "
+                "that wrote it"
+            ) from error
+        model.__dict__["class_names"] = tuple(description.get("class_names", ()))
+        return model.to(map_location).eval()
+
+
+def arguments_of(kind: type[nn.Module], /, *arguments: Any, **named: Any) -> dict[str, Any]:
+    """Return the arguments of a constructor by name, defaults included, as plain values.
+
+    Raises
+    ------
+    TypeError
+        If the constructor takes arguments that have no name.
+    """
+    parameters: dict[str, inspect.Parameter] = {}
+    for base in kind.__mro__[: kind.__mro__.index(nn.Module)]:
+        if "__init__" not in vars(base):
+            continue
+        _, *own = inspect.signature(vars(base)["__init__"]).parameters.values()
+        for parameter in own:
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+                raise TypeError(f"{base.__qualname__} takes {parameter}, which has no name in a config; give it one")
+            if parameter.kind is not parameter.VAR_KEYWORD:
+                parameters.setdefault(parameter.name, parameter)
+        if all(parameter.kind is not parameter.VAR_KEYWORD for parameter in own):
+            break
+    defaults = {name: item.default for name, item in parameters.items() if item.default is not item.empty}
+    return plain({**defaults, **dict(zip(parameters, arguments, strict=False)), **named})
+
+
+def config_of(model: nn.Module) -> Mapping[str, Any]:
+    """Return the arguments that a model was made with.
+
+    Raises
+    ------
+    InputError
+        If it does not know them.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, Mapping):
+        raise InputError(
+            f"{type(model).__name__} keeps no config, so that no checkpoint could give it back; derive it from "
+            "csgnn_dgl.models.Model, or make it with the registry's build"
+        )
+    return config
+
+
+def import_path(thing: Any) -> str:
+    """Return the path that a class or function is imported by.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    name = getattr(thing, "__qualname__", "<")
+    if "<" in name:
+        raise InputError(f"{thing!r} cannot be imported by a name; define it at the top of a module")
+    return f"{thing.__module__}.{name}"
+
+
+def check_counts(**counts: int) -> None:
+    """Raise ValueError unless every argument is an integer of at least 1."""
+    for name, count in counts.items():
+        if not isinstance(count, int) or count < 1:
+            raise ValueError(f"{name} must be an integer of at least 1, not {count!r}")
 
 
 def plain(value: Any) -> Any:
     """Turn nested mappings and sequences into dicts and lists of str, int, float, bool and None.
 
-    Such values are all that ``torch.load(weights_only=True)`` and JSON need to know.
+    Such values are all that ``torch.load(weights_only=True)`` and JSON need to know. Classes and functions become the
+    paths that they are imported by.
     """
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
@@ -28,18 +319,35 @@ def plain(value: Any) -> Any:
         return value
     if hasattr(value, "item"):
         return value.item()
-    return str(value)
+    return import_path(value) if callable(value) else str(value)
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+def checkpoint_file(place: Place) -> Path:
+    """Return the checkpoint at a place: the file itself, or the best one of a run folder."""
+    path = Path(place)
+    return path / "checkpoints" / "best.ckpt" if path.is_dir() else path
+
+
+def read_checkpoint(place: Place) -> dict[str, Any]:
     """Read a checkpoint on the CPU without unpickling anything but tensors and plain values.
+
+    Parameters
+    ----------
+    place
+        The file, or a run folder (its best checkpoint).
+
+    Returns
+    -------
+    dict
+        In the present format: the model's weights under ``"state_dict"``, others among them, and its description under
+        ``"csgnn"``: ``format``, ``task``, ``model`` (short name or class path), ``config``, and further facts.
 
     Raises
     ------
     InputError
         If there is no such file, if it is no checkpoint, or not one of this package.
     """
-    file = Path(path)
+    file = checkpoint_file(place)
     if not file.is_file():
         raise InputError(f"{file}: there is no such checkpoint; give the path of a .ckpt file or of a run folder")
     try:
@@ -49,19 +357,45 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{file} cannot be read as a checkpoint ({type(error).__name__}); it is damaged or of another program, "
             "give another one"
         ) from error
-    description = checkpoint.get("csgnn") if isinstance(checkpoint, dict) else None
-    if not isinstance(description, dict) or "state_dict" not in checkpoint or "config" not in description:
-        raise InputError(f"{file} holds no csgnn_dgl model; give a checkpoint written by this package's fit")
-    if description.get("format") != FORMAT:
-        raise InputError(
-            f"{file} has format {description.get('format')!r} and this version reads {FORMAT}; "
-            "use the version that wrote it"
-        )
+    upgrade(checkpoint, file)
     return checkpoint
 
 
+def upgrade(checkpoint: Any, file: Place) -> None:
+    """Bring a checkpoint to the present format, in place.
+
+    Raises
+    ------
+    InputError
+        If it holds no model of this package, or is of a newer format.
+    """
+    description = checkpoint.get("csgnn") if isinstance(checkpoint, dict) else None
+    foreign = f"{file} holds no csgnn_dgl model; give a checkpoint written by this package's fit"
+    if not isinstance(description, dict) or "state_dict" not in checkpoint or "config" not in description:
+        raise InputError(foreign)
+    while (number := description.get("format")) != FORMAT:
+        if number not in UPGRADES:
+            raise InputError(
+                f"{file} has format {number!r} and this version reads {FORMAT}; use the version that wrote it"
+            )
+        UPGRADES[number](checkpoint)
+    if not {"task", "model"} <= description.keys():
+        raise InputError(foreign)
+
+
+def _from_2(checkpoint: dict[str, Any]) -> None:
+    """Say what a model is for; only those of the DOS had a name."""
+    description = checkpoint["csgnn"]
+    dos = "model" in description
+    description.update(format=3, task="dos" if dos else "classification", model=description.get("model", "csgnn"))
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {2: _from_2}
+"""What brings a checkpoint of each older format to the next one, in place."""
+
+
 def check_fits(
-    path: str | os.PathLike[str],
+    path: Place,
     checkpoint: Mapping[str, Any],
     config: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
@@ -110,36 +444,3 @@ def check_fits(
 def _abbreviate(names: Sequence[str]) -> str:
     shown = ", ".join(str(name) for name in names[:3])
     return f"{len(names)}: {shown}{', ...' if len(names) > 3 else ''}"
-
-
-Network = TypeVar("Network", bound=nn.Module)
-
-
-PREFIX = "network."
-"""What the names of the network's weights begin with in a checkpoint's ``state_dict``."""
-
-
-def network_of(checkpoint: Mapping[str, Any], kind: Callable[..., Network]) -> Network:
-    """Make the network of a checkpoint, with its weights.
-
-    Parameters
-    ----------
-    checkpoint
-        With the network's ``config`` under ``"csgnn"`` and weights under ``"state_dict"``, others among them.
-    kind
-        The class of the network, which the config is given to.
-
-    Returns
-    -------
-    torch.nn.Module
-        The network, on the CPU and in training mode.
-
-    Raises
-    ------
-    KeyError, TypeError, ValueError, RuntimeError
-        If the checkpoint is of something else, for the caller to say of what.
-    """
-    network = kind(**checkpoint["csgnn"]["config"])
-    weights = checkpoint["state_dict"].items()
-    network.load_state_dict({name.removeprefix(PREFIX): value for name, value in weights if name.startswith(PREFIX)})
-    return network

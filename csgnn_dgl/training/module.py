@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import lightning.pytorch as L
 import numpy as np
@@ -12,7 +12,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import FORMAT, check_fits, plain
+from csgnn_dgl.models.base import Registry, check_fits, upgrade
 
 Schedule = Literal["plateau", "one_cycle", "cosine"]
 
@@ -70,6 +70,8 @@ class TrainingModule(L.LightningModule):
     seed
         Seed of dropout and of whatever else is random within a training step.
     """
+
+    registry: ClassVar[Registry[Any]]
 
     def __init__(
         self,
@@ -135,7 +137,7 @@ class TrainingModule(L.LightningModule):
 
     def checkpoint_description(self) -> dict[str, Any]:
         """Return what a reader needs to rebuild the network, as plain values; goes to ``checkpoint["csgnn"]``."""
-        return {"config": plain(getattr(self.network, "config", {})), "format": FORMAT}
+        return self.registry.describe(self.network)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description of the network, in plain types only."""
@@ -145,6 +147,7 @@ class TrainingModule(L.LightningModule):
         """Make sure that the checkpoint fits this network and these classes."""
         own = self.checkpoint_description()
         path = self.trainer.ckpt_path or "the checkpoint"
+        upgrade(checkpoint, path)
         check_fits(path, checkpoint, own["config"], own.get("class_names"))
 
     @property

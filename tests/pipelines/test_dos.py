@@ -213,7 +213,7 @@ def test_structures_that_cannot_be_used_are_named(failing, trained, work):
 
 
 def test_wrong_options_are_refused(failing, trained, config, work):
-    assert "--model is 'gnn'; give one of csgnn, agni, schnet" in failing("fit", "--model", "gnn")
+    assert "--model is 'gnn'; give one of agni, csgnn, schnet" in failing("fit", "--model", "gnn")
     assert "--model is ''" in failing("fit", "--model")
     assert "gone.ckpt" in failing("table", "gone.ckpt")
     assert "data.fraction is 2.0" in failing("fit", "--config", str(config), "--data.fraction", "2")
@@ -221,7 +221,7 @@ def test_wrong_options_are_refused(failing, trained, config, work):
     assert "310" in failing("fit", "--config", str(config), "--model.network.init_args.num_bins", "10")
     assert "nowhere" in failing("fit", "--config", str(config), "--data.source", "nowhere")
     checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
-    del checkpoint["csgnn"]["model"]
+    checkpoint["csgnn"]["task"] = "classification"
     torch.save(checkpoint, work / "other.ckpt")
     assert "holds no model of this program" in failing("test", "--ckpt_path", "other.ckpt")
     assert "holds no model of the DOS" in failing("table", "other.ckpt")

@@ -14,7 +14,7 @@ import yaml
 import configs
 from csgnn_dgl.data import load
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models import CSGNN
+from csgnn_dgl.models import CLASSIFIERS, CSGNN
 from csgnn_dgl.symmetry import so3_error
 from csgnn_dgl.tasks.classification import wilson_interval
 from pipelines import modelnet
@@ -170,12 +170,15 @@ def test_a_new_run_takes_the_next_free_name(trained, tiny_config, capsys):
 
 
 def test_no_arguments_mean_the_quick_training():
-    words = prepare([], default=modelnet.DEFAULT, network=modelnet.NETWORK, runs="runs")
+    words = prepare([], default=modelnet.DEFAULT, registry=CLASSIFIERS, runs="runs")
     assert words == ["fit", "--config", str(configs.find("configs/modelnet/quick.yaml")), "--name", "quick"]
-    words = prepare(["--data.votes", "2"], default=modelnet.DEFAULT, network=modelnet.NETWORK, runs="runs")
+    words = prepare(["--data.votes", "2"], default=modelnet.DEFAULT, registry=CLASSIFIERS, runs="runs")
     assert words[3:] == ["--name", "quick", "--data.votes", "2"]
     words = prepare(
-        ["fit", "--x", "1", "--config=modelnet/quick", "-c", "modelnet/small_so3"], default=(), network="", runs=""
+        ["fit", "--x", "1", "--config=modelnet/quick", "-c", "modelnet/small_so3"],
+        default=(),
+        registry=CLASSIFIERS,
+        runs="",
     )
     files = [str(configs.find(name)) for name in ("modelnet/quick", "modelnet/small_so3")]
     assert words == ["fit", "--config", files[0], "--config", files[1], "--x", "1"]

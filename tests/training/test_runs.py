@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import FORMAT, check_fits, plain, read_checkpoint
+from csgnn_dgl.models.base import FORMAT
 from csgnn_dgl.symmetry import SO3Error
 from csgnn_dgl.tasks.classification import score_views, write_results
 from csgnn_dgl.tasks.classification.report import results_table
@@ -137,35 +137,3 @@ def test_table_says_with_and_without_voting(scores):
         "83.3 %",
     ]
     assert lines[3].split("|")[2].strip() == "2"
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
-def test_unreadable_checkpoints_are_refused(tmp_path, content):
-    file = tmp_path / "some.ckpt"
-    file.write_bytes(content)
-    with pytest.raises(InputError, match=r"some.ckpt cannot be read as a checkpoint"):
-        read_checkpoint(file)
-
-
-def test_other_files_are_refused(tmp_path):
-    with pytest.raises(InputError, match="there is no such checkpoint"):
-        read_checkpoint(tmp_path / "missing.ckpt")
-    torch.save({"weight": torch.zeros(3)}, tmp_path / "foreign.ckpt")
-    with pytest.raises(InputError, match="holds no csgnn_dgl model"):
-        read_checkpoint(tmp_path / "foreign.ckpt")
-    torch.save({"state_dict": {}, "csgnn": {"config": {}, "format": 99}}, tmp_path / "future.ckpt")
-    with pytest.raises(InputError, match=f"has format 99 and this version reads {FORMAT}"):
-        read_checkpoint(tmp_path / "future.ckpt")
-
-
-def test_checkpoint_of_other_classes_is_refused():
-    checkpoint = {"csgnn": {"config": {"level": 1}, "class_names": ["a", "b"]}}
-    check_fits("x.ckpt", checkpoint, {"level": 1}, ["a", "b"])
-    check_fits("x.ckpt", checkpoint, {"level": 1, "form": "fast"})
-    with pytest.raises(InputError, match=r"x.ckpt was trained on other classes \(2: a, b\) .* \(4: a, c, d, ...\)"):
-        check_fits("x.ckpt", checkpoint, {"level": 1}, ["a", "c", "d", "e"])
-
-
-def test_plain_keeps_values_and_drops_types():
-    value = {"a": (1, 2.5), "b": torch.tensor(3), "c": None, 4: {"d": True}, "p": torch.float32}
-    assert plain(value) == {"a": [1, 2.5], "b": 3, "c": None, "4": {"d": True}, "p": "torch.float32"}

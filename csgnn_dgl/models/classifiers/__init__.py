@@ -1,5 +1,6 @@
 """Classifiers of point clouds: CSGNN and those that it is compared with."""
 
+from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
 
-__all__ = ["CSGNN"]
+__all__ = ["CLASSIFIERS", "CSGNN", "Classifier"]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import warnings
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from csgnn_dgl.errors import InputError
 from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.mapping import MAPPINGS
-from csgnn_dgl.models.base import network_of
+from csgnn_dgl.models.base import check_counts
+from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.dropout import SharedDropout
@@ -32,7 +32,8 @@ DEPTHS = {
 }
 
 
-class CSGNN(nn.Module):
+@CLASSIFIERS.register("csgnn")
+class CSGNN(Classifier):
     """Concentric spherical GNN that classifies point clouds (Fig. 4).
 
     Points are mapped to features on the concentric grid (Eq. 1); at every level, from the finest to the
@@ -51,8 +52,6 @@ class CSGNN(nn.Module):
         Number of spheres R; the paper uses 20 (CSGNN-SO3) and 15 (CSGNN-z).
     channels
         Input channels C: fine spheres that each sphere's features are grouped from.
-    num_classes
-        Number of logits.
     base_width
         F; intra-sphere convolutions have 8·F·2^i channels at the i-th level from the finest, radial ones 16·F·2^i.
     kernel_size
@@ -75,11 +74,8 @@ class CSGNN(nn.Module):
     recompute
         Whether to keep only the features between the levels for the gradient, and to compute each level a second time
         when its gradient is due: the same bits in less memory and more time.
-
-    Attributes
-    ----------
-    class_names
-        Names of the classes, if the weights came from a checkpoint that has them.
+    **shared
+        As in :class:`Classifier`.
 
     Raises
     ------
@@ -93,12 +89,14 @@ class CSGNN(nn.Module):
     torch.Size([5, 10])
     """
 
+    symmetry = "icosahedral"
+    tiny = MappingProxyType({"level": 1, "num_spheres": 2, "channels": 2, "base_width": 1, "num_points": 64})
+
     def __init__(
         self,
         level: int = 4,
         num_spheres: int = 20,
         channels: int = 8,
-        num_classes: int = 40,
         base_width: int = 4,
         kernel_size: int = 3,
         pooling: Reduction = "max",
@@ -109,36 +107,18 @@ class CSGNN(nn.Module):
         num_points: int = 1024,
         form: Form = "auto",
         recompute: bool = False,
+        **shared: Any,
     ) -> None:
-        super().__init__()
-        self.config: dict[str, Any] = {
-            "level": level,
-            "num_spheres": num_spheres,
-            "channels": channels,
-            "num_classes": num_classes,
-            "base_width": base_width,
-            "kernel_size": kernel_size,
-            "pooling": pooling,
-            "dropout": dropout,
-            "self_loop": self_loop,
-            "mapping": mapping,
-            "threshold": threshold,
-            "num_points": num_points,
-            "form": form,
-            "recompute": recompute,
-        }
+        super().__init__(**shared)
         if level not in DEPTHS:
             raise ValueError(f"level must be one of {', '.join(map(str, DEPTHS))}, not {level!r}")
-        for name in ("channels", "num_classes", "base_width", "num_points"):
-            if not isinstance(self.config[name], int) or self.config[name] < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, not {self.config[name]!r}")
+        check_counts(channels=channels, base_width=base_width, num_points=num_points)
         if mapping not in MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}, not {mapping!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         self.num_points = num_points
         self.recompute = recompute
-        self.class_names: tuple[str, ...] = ()
         self.grid = ConcentricGrid(level, num_spheres, kernel_size)
         self.mapping = MAPPINGS[mapping](level, num_spheres, channels, threshold)
         self.blocks = nn.ModuleList()
@@ -158,7 +138,7 @@ class CSGNN(nn.Module):
             nn.Linear(512, 256),
             NormReLU(256),
             SharedDropout(dropout),
-            nn.Linear(256, num_classes),
+            nn.Linear(256, self.num_classes),
         )
 
     def forward(self, points: Tensor) -> Tensor:
@@ -231,45 +211,6 @@ class CSGNN(nn.Module):
             stacklevel=3,
         )
         return points[:, resampling(count, self.num_points).to(points.device)]
-
-    @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike[str], map_location: str | torch.device = "cpu") -> CSGNN:
-        """Load a trained model.
-
-        Parameters
-        ----------
-        path
-            A checkpoint that ``python -m pipelines.modelnet`` wrote. Nothing in it is unpickled but tensors and plain
-            values.
-        map_location
-            Device of the weights.
-
-        Returns
-        -------
-        CSGNN
-            In evaluation mode, with ``class_names`` set.
-
-        Raises
-        ------
-        InputError
-            If the file is missing, unreadable, or the checkpoint of something else.
-        """
-        try:
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: there is no such checkpoint; check the path") from error
-        except Exception as error:
-            raise InputError(
-                f"{path}: not a readable checkpoint ({type(error).__name__}); it may be incomplete, give another one"
-            ) from error
-        try:
-            model = network_of(checkpoint, cls)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(
-                f"{path}: not the checkpoint of a CSGNN classifier; give one that pipelines.modelnet wrote"
-            ) from error
-        model.class_names = tuple(checkpoint["csgnn"].get("class_names", ()))
-        return model.to(map_location).eval()
 
 
 def unit_ball(points: Tensor) -> Tensor:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from csgnn_dgl.mapping.environments import CUTOFF, Environments
-from csgnn_dgl.models.dos.base import DOSModel, DOSOutput, check_counts
+from csgnn_dgl.mapping.environments import Environments
+from csgnn_dgl.models.base import check_counts
+from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
 from csgnn_dgl.nn.moments import Moments
 from csgnn_dgl.nn.norm import NormReLU
 
@@ -146,6 +147,7 @@ class Standardise(nn.Module):
         self.total.copy_(total)
 
 
+@DOS_MODELS.register("agni")
 class AGNI(DOSModel):
     """AGNI fingerprints and a dense network (del Rio et al. 2020), for the same target as CSGNNDOS.
 
@@ -159,12 +161,8 @@ class AGNI(DOSModel):
         Number of Gaussians; each gives four features.
     hidden
         Width of the three layers.
-    cutoff
-        Radius of the environments in Å.
-    num_bins
-        Number of energy bins.
-    elements
-        Atomic number of the element.
+    **shared
+        As in :class:`~csgnn_dgl.models.DOSModel`.
 
     Raises
     ------
@@ -179,29 +177,18 @@ class AGNI(DOSModel):
     torch.Size([1, 310])
     """
 
-    def __init__(
-        self,
-        num_widths: int = 18,
-        hidden: int = 355,
-        cutoff: float = CUTOFF,
-        num_bins: int = 310,
-        elements: Sequence[int] = (6,),
-    ) -> None:
-        super().__init__(cutoff, num_bins, elements)
+    symmetry = "SO3"
+    tiny = MappingProxyType({"num_widths": 2, "hidden": 8})
+
+    def __init__(self, num_widths: int = 18, hidden: int = 355, **shared: Any) -> None:
+        super().__init__(**shared)
         check_counts(hidden=hidden)
-        self.config: dict[str, Any] = {
-            "num_widths": num_widths,
-            "hidden": hidden,
-            "cutoff": self.cutoff,
-            "num_bins": num_bins,
-            "elements": list(self.elements),
-        }
         self.fingerprint = AGNIFingerprint(num_widths, self.cutoff)
         self.standardise = Standardise(4 * num_widths)
         self.dense = nn.Sequential()
         for inner in (4 * num_widths, hidden, hidden):
             self.dense.extend([nn.Linear(inner, hidden), NormReLU(hidden)])
-        self.output = DOSOutput(hidden, num_bins)
+        self.output = DOSOutput(hidden, self.num_bins)
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from csgnn_dgl.graphs.relation import Relation
-from csgnn_dgl.mapping.environments import Environments
+from csgnn_dgl.mapping.environments import CUTOFF, Environments
+from csgnn_dgl.models.base import Model, Registry, check_counts
 from csgnn_dgl.nn.gather import neighbour_sum
 from csgnn_dgl.nn.norm import NormReLU
 
@@ -18,8 +18,14 @@ MOMENTUM = 0.01
 """Share of a batch in the running averages of batch norm, a tenth of the usual one."""
 
 
-class DOSModel(nn.Module, ABC):
+DOS_MODELS: Registry[DOSModel] = Registry("dos", "model of the DOS", "csgnn_dgl.models.dos")
+"""The models of the density of states by their names on the command line and in checkpoints."""
+
+
+class DOSModel(Model, ABC):
     """A model of the DOS as the sum of what each atom contributes (Fig. 6).
+
+    An ``nn.Module`` from elsewhere with these calls and the attributes `cutoff`, `num_bins` and `elements` is one too.
 
     Parameters
     ----------
@@ -32,8 +38,6 @@ class DOSModel(nn.Module, ABC):
 
     Attributes
     ----------
-    config
-        Plain-valued arguments that make the same model, set by each class.
     cutoff, num_bins, elements
         As the parameters.
 
@@ -43,10 +47,10 @@ class DOSModel(nn.Module, ABC):
         If an argument is out of its range.
     """
 
-    config: dict[str, Any]
+    registry = DOS_MODELS
     output: DOSOutput
 
-    def __init__(self, cutoff: float, num_bins: int, elements: Sequence[int]) -> None:
+    def __init__(self, cutoff: float = CUTOFF, num_bins: int = 310, elements: Sequence[int] = (6,)) -> None:
         super().__init__()
         if not 0 < cutoff < float("inf"):
             raise ValueError(f"cutoff must be a length in Å, not {cutoff!r}")
@@ -188,10 +192,3 @@ class DOSOutput(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             bins = self.norm(self.bins(features.to(self.bins.weight.dtype)))
             return self.smoothing(bins[:, None]).relu().mean(dim=1)
-
-
-def check_counts(**counts: int) -> None:
-    """Raise ValueError unless every argument is an integer of at least 1."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, not {count!r}")

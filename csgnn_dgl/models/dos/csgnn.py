@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
-from csgnn_dgl.mapping.environments import CUTOFF, Environments
+from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.mapping.neighbours import Shells
-from csgnn_dgl.models.dos.base import DOSModel, DOSOutput, check_counts
+from csgnn_dgl.models.base import check_counts
+from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
 from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.forms import Form
@@ -22,6 +23,7 @@ from csgnn_dgl.nn.norm import NormReLU
 from csgnn_dgl.nn.pool import SpherePool
 
 
+@DOS_MODELS.register("csgnn")
 class CSGNNDOS(DOSModel):
     """Concentric spherical GNN that predicts each atom's share of the DOS (Sec. 4.2, Fig. 7, A.3).
 
@@ -46,15 +48,11 @@ class CSGNNDOS(DOSModel):
         Number of spheres R; the paper uses 1.
     channels
         Shells per sphere C, the input channels; the paper uses 32.
-    cutoff
-        Radius of the environments in Å.
     shells
         Where the shells begin; see :class:`~csgnn_dgl.mapping.NeighbourMapping`.
     mapping
         How neighbours get onto the grid: ``"nearest"``, the paper's :class:`~csgnn_dgl.mapping.NearestVertexMapping`,
         or ``"interpolated"``, the continuous :class:`~csgnn_dgl.mapping.InterpolatedMapping`.
-    num_bins
-        Number of energy bins.
     base_width
         F; intra-sphere convolutions have 8·F·2^i channels at the i-th level from the finest, radial ones 16·F·2^i, the
         dense layers 128·F. The paper's is 4.
@@ -68,10 +66,10 @@ class CSGNNDOS(DOSModel):
         Whether to keep the activations of one chunk only, and to compute the others a second time when their
         gradients are due: the same bits in bounded memory, in about 4/3 of the time. A batch that is one chunk is
         never computed twice.
-    elements
-        Atomic number of the element.
     form
         Form of every layer: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"``.
+    **shared
+        As in :class:`~csgnn_dgl.models.DOSModel`.
 
     Raises
     ------
@@ -86,51 +84,36 @@ class CSGNNDOS(DOSModel):
     torch.Size([1, 310])
     """
 
+    symmetry = "icosahedral"
+    tiny = MappingProxyType({"level": 1, "channels": 2, "base_width": 1})
+
     def __init__(
         self,
         level: int = 3,
         num_spheres: int = 1,
         channels: int = 32,
-        cutoff: float = CUTOFF,
         shells: Shells = "published",
         mapping: Literal["nearest", "interpolated"] = "nearest",
-        num_bins: int = 310,
         base_width: int = 4,
         kernel_size: int | None = None,
         self_loop: bool = True,
         chunk: int = 512,
         recompute: bool = True,
-        elements: Sequence[int] = (6,),
         form: Form = "auto",
+        **shared: Any,
     ) -> None:
-        super().__init__(cutoff, num_bins, elements)
+        super().__init__(**shared)
         check_counts(base_width=base_width, num_spheres=num_spheres)
         if not isinstance(chunk, int) or chunk < 3:
             raise ValueError(f"chunk must be an integer of at least 3, not {chunk!r}")
         if mapping not in NEIGHBOUR_MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(NEIGHBOUR_MAPPINGS)}, not {mapping!r}")
         if kernel_size is None:
-            kernel_size = 1 if num_spheres == 1 else 3
-        self.config: dict[str, Any] = {
-            "level": level,
-            "num_spheres": num_spheres,
-            "channels": channels,
-            "cutoff": self.cutoff,
-            "shells": shells,
-            "mapping": mapping,
-            "num_bins": num_bins,
-            "base_width": base_width,
-            "kernel_size": kernel_size,
-            "self_loop": self_loop,
-            "chunk": chunk,
-            "recompute": recompute,
-            "elements": list(self.elements),
-            "form": form,
-        }
+            kernel_size = self.config["kernel_size"] = 1 if num_spheres == 1 else 3
         self.chunk = chunk
         self.recompute = recompute
         self.grid = ConcentricGrid(level, num_spheres, kernel_size)
-        self.mapping = NEIGHBOUR_MAPPINGS[mapping](level, num_spheres, channels, cutoff, shells)
+        self.mapping = NEIGHBOUR_MAPPINGS[mapping](level, num_spheres, channels, self.cutoff, shells)
         self.pool = SpherePool("mean", form)
         self.blocks = nn.ModuleList()
         width = channels
@@ -144,7 +127,7 @@ class CSGNNDOS(DOSModel):
         self.dense = nn.Sequential()
         for inner, outer in ((width, 2 * width), (2 * width, hidden), (hidden, hidden)):
             self.dense.extend([nn.Linear(inner, outer), NormReLU(outer)])
-        self.output = DOSOutput(hidden, num_bins)
+        self.output = DOSOutput(hidden, self.num_bins)
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from csgnn_dgl.mapping.environments import CUTOFF, Environments
-from csgnn_dgl.models.dos.base import DOSModel, DOSOutput, check_counts
+from csgnn_dgl.mapping.environments import Environments
+from csgnn_dgl.models.base import check_counts
+from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
 
 
+@DOS_MODELS.register("schnet")
 class SchNet(DOSModel):
     r"""SchNet (Schütt et al. 2017), for the same target as CSGNNDOS.
 
@@ -44,12 +46,8 @@ class SchNet(DOSModel):
         Number of Gaussians e, 2 at least.
     hidden
         Width of the layer before the output.
-    cutoff
-        Radius of the environments in Å.
-    num_bins
-        Number of energy bins.
-    elements
-        Atomic number of the element.
+    **shared
+        As in :class:`~csgnn_dgl.models.DOSModel`.
 
     Raises
     ------
@@ -64,6 +62,11 @@ class SchNet(DOSModel):
     torch.Size([1, 310])
     """
 
+    symmetry = "SO3"
+    tiny = MappingProxyType(
+        {"num_features": 8, "num_filters": 8, "num_interactions": 1, "num_gaussians": 4, "hidden": 8}
+    )
+
     def __init__(
         self,
         num_features: int = 384,
@@ -71,23 +74,11 @@ class SchNet(DOSModel):
         num_interactions: int = 3,
         num_gaussians: int = 50,
         hidden: int = 240,
-        cutoff: float = CUTOFF,
-        num_bins: int = 310,
-        elements: Sequence[int] = (6,),
+        **shared: Any,
     ) -> None:
-        super().__init__(cutoff, num_bins, elements)
-        self.config: dict[str, Any] = {
-            "num_features": num_features,
-            "num_filters": num_filters,
-            "num_interactions": num_interactions,
-            "num_gaussians": num_gaussians,
-            "hidden": hidden,
-            "cutoff": self.cutoff,
-            "num_bins": num_bins,
-            "elements": list(self.elements),
-        }
-        sizes = ("num_features", "num_filters", "num_interactions", "num_gaussians", "hidden")
-        check_counts(**{name: self.config[name] for name in sizes})
+        super().__init__(**shared)
+        check_counts(num_features=num_features, num_filters=num_filters, num_interactions=num_interactions)
+        check_counts(num_gaussians=num_gaussians, hidden=hidden)
         if num_gaussians == 1:
             raise ValueError("num_gaussians must be at least 2")
         self.num_gaussians = num_gaussians
@@ -96,7 +87,7 @@ class SchNet(DOSModel):
             Interaction(num_features, num_filters, num_gaussians) for _ in range(num_interactions)
         )
         self.readout = nn.Sequential(linear(num_features, hidden), ShiftedSoftplus())
-        self.output = DOSOutput(hidden, num_bins)
+        self.output = DOSOutput(hidden, self.num_bins)
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:

@@ -9,8 +9,8 @@ from torch import nn
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
-from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.base import plain
+from csgnn_dgl.models import CLASSIFIERS
+from csgnn_dgl.models.base import config_of, plain
 from csgnn_dgl.tasks.classification.evaluation import Score, score_confusion, score_views
 from csgnn_dgl.training.module import Schedule, Throughput, TrainingModule, at_least_float32
 
@@ -40,9 +40,11 @@ class ClassificationModule(TrainingModule):
         See `TrainingModule`.
     """
 
+    registry = CLASSIFIERS
+
     def __init__(
         self,
-        network: CSGNN,
+        network: nn.Module,
         learning_rate: float = 2.2e-4,
         weight_decay: float = 2.7e-7,
         schedule: Schedule = "plateau",
@@ -55,7 +57,7 @@ class ClassificationModule(TrainingModule):
         super().__init__(
             network, learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
         )
-        self.num_classes = int(network.config["num_classes"])
+        self.num_classes = int(config_of(network)["num_classes"])
         self.class_names: tuple[str, ...] = ()
         self.scores: list[Score] = []
         self.loss = nn.CrossEntropyLoss()

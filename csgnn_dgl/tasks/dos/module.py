@@ -85,6 +85,8 @@ class DOSModule(TrainingModule):
         See `TrainingModule`.
     """
 
+    registry = DOS_MODELS
+
     def __init__(
         self,
         network: DOSModel,
@@ -145,8 +147,7 @@ class DOSModule(TrainingModule):
 
     def checkpoint_description(self) -> dict[str, Any]:
         """Return the network's config and kind, how data are read, how it is trained, and the format number."""
-        names = [name for name, kind in DOS_MODELS.items() if type(self.network) is kind]
-        description = {**super().checkpoint_description(), "model": names[0] if names else None}
+        description = super().checkpoint_description()
         if self._trainer is not None:
             description["data"] = plain(self.data.reading())
             description["training"] = plain(

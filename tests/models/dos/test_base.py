@@ -1,7 +1,5 @@
 """What all models of the DOS have in common: sums over atoms, invariances, configs, refusals."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ import torch
 from csgnn_dgl.geometry import icosahedral_rotations, random_rotations
 from csgnn_dgl.mapping import Environments, find_environments
 from csgnn_dgl.models import DOS_MODELS, DOSModel
-from csgnn_dgl.models.base import network_of
 from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
 from tests.models.dos.molecules import CELL, CUTOFF, PERIODIC, batch, positions, small
@@ -104,17 +101,6 @@ def test_in_autocast_the_dos_is_float32(kind):
         rounded.sum().backward()
     assert rounded.dtype == torch.float32
     torch.testing.assert_close(rounded, exact, **TOLERANCE[torch.bfloat16])
-
-
-@all_models
-def test_a_config_and_weights_make_the_same_model(kind):
-    model, (environments, _) = small(kind, torch.float32), batch(torch.float32)
-    weights = {f"network.{name}": value for name, value in model.state_dict().items()}
-    config = json.loads(json.dumps(model.config))
-    again = network_of({"csgnn": {"config": config}, "state_dict": {**weights, "loss": 1}}, DOS_MODELS[kind])
-    assert type(again) is type(model)
-    assert again.config == model.config
-    assert torch.equal(again.eval().atom_dos(environments), model.atom_dos(environments))
 
 
 @all_models

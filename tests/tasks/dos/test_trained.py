@@ -4,7 +4,6 @@ import torch
 from csgnn_dgl.electronic import EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import AGNI, DOS_MODELS
-from csgnn_dgl.models.base import FORMAT
 from csgnn_dgl.tasks.dos import TrainedDOS, load_dos_model
 from tests.toy_snapshots import NETWORKS
 
@@ -12,13 +11,9 @@ from tests.toy_snapshots import NETWORKS
 def save(path, kind="agni", **changes):
     """Write the checkpoint of a fresh network and return the network."""
     network = DOS_MODELS[kind](**NETWORKS[kind])
-    description = {
-        "format": FORMAT,
-        "model": kind,
-        "config": network.config,
-        "data": {"source": "x", "grid": {"start": -30.0, "width": 0.1, "count": 310}, "valences": {"C": 4.0}},
-        "training": {"alpha": 0.1},
-    }
+    grid = {"start": -30.0, "width": 0.1, "count": 310}
+    data = {"source": "x", "grid": grid, "valences": {"C": 4.0}}
+    description = DOS_MODELS.describe(network, data=data, training={"alpha": 0.1})
     state = {f"network.{name}": value for name, value in network.state_dict().items()} | {"other": torch.zeros(1)}
     torch.save({"csgnn": {**description, **changes}, "state_dict": state, "epoch": 6}, path)
     return network
@@ -45,6 +40,9 @@ def test_other_checkpoints_are_refused(tmp_path):
         load_dos_model(file)
     save(file, config={"hidden": 9})
     with pytest.raises(InputError, match=r"some.ckpt does not fit the model 'agni' of this version \(RuntimeError\)"):
+        load_dos_model(file)
+    save(file, data={"grid": {"count": 310, "step": 0.1}})
+    with pytest.raises(InputError, match=r"some.ckpt says no energy bins"):
         load_dos_model(file)
     with pytest.raises(InputError, match="there is no such checkpoint"):
         load_dos_model(tmp_path / "nowhere.ckpt")
