@@ -52,12 +52,12 @@ class Composition(nn.Module):
             edges = edges_of(level - block)
             parts: list[nn.Module] = []
             for index in range(num_intra):
-                weight, bias = pair(state, f"blocks.{block}.intra.{index}")
+                weight, bias = pair(state, f"encoder.blocks.{block}.intra.{index}")
                 conv = DGLConv(edges, weight, bias) if library == "dgl" else _PyGConv(edges, weight, bias)
-                parts.append(Intra(conv, batch_norm(state, f"blocks.{block}.intra_norms.{index}")))
+                parts.append(Intra(conv, batch_norm(state, f"encoder.blocks.{block}.intra_norms.{index}")))
             for index in range(num_radial):
-                radial = conv1d(*pair(state, f"blocks.{block}.radial.{index}"))
-                parts.append(Radial(radial, batch_norm(state, f"blocks.{block}.radial_norms.{index}")))
+                radial = conv1d(*pair(state, f"encoder.blocks.{block}.radial.{index}"))
+                parts.append(Radial(radial, batch_norm(state, f"encoder.blocks.{block}.radial_norms.{index}")))
             self.blocks.append(nn.Sequential(*parts))
             if block < level:
                 self.tables.append(pooling_table(edges, icosphere(level - block - 1).num_vertices))

@@ -117,7 +117,7 @@ class Contender:
             self.model = new_model(size, form=kind.form)
             self.model.load_state_dict(base.state_dict())
             self.forward = self.model.forward_grid
-            self.probe = self.model.get_parameter("blocks.0.intra_norms.0.weight")
+            self.probe = self.model.get_parameter("encoder.blocks.0.intra_norms.0.weight")
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-4)
 
     def predict(self) -> Tensor:

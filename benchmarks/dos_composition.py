@@ -50,11 +50,11 @@ class DOSComposition(nn.Module):
             num_intra, num_radial = (2, 2) if block < level else (1, 0)
             parts: list[nn.Module] = []
             for index in range(num_intra):
-                conv = DGLConv(edges, *pair(state, f"blocks.{block}.intra.{index}"))
-                parts.append(Intra(conv, batch_norm(state, f"blocks.{block}.intra_norms.{index}")))
+                conv = DGLConv(edges, *pair(state, f"encoder.blocks.{block}.intra.{index}"))
+                parts.append(Intra(conv, batch_norm(state, f"encoder.blocks.{block}.intra_norms.{index}")))
             for index in range(num_radial):
-                weight, bias = pair(state, f"blocks.{block}.radial.{index}")
-                norm = batch_norm(state, f"blocks.{block}.radial_norms.{index}")
+                weight, bias = pair(state, f"encoder.blocks.{block}.radial.{index}")
+                norm = batch_norm(state, f"encoder.blocks.{block}.radial_norms.{index}")
                 parts.append(_Linear(_linear(weight, bias), norm) if linear else Radial(conv1d(weight, bias), norm))
             self.blocks.append(nn.Sequential(*parts))
             if block < level:

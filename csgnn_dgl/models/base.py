@@ -384,10 +384,16 @@ def upgrade(checkpoint: Any, file: Place) -> None:
 
 
 def _from_2(checkpoint: dict[str, Any]) -> None:
-    """Say what a model is for; only those of the DOS had a name."""
+    """Say what a model is for, where only those of the DOS had a name; CSGNN and CSGNN-DOS have an encoder now."""
     description = checkpoint["csgnn"]
-    dos = "model" in description
-    description.update(format=3, task="dos" if dos else "classification", model=description.get("model", "csgnn"))
+    task, model = ("dos", description["model"]) if "model" in description else ("classification", "csgnn")
+    description.update(format=3, task=task, model=model)
+    if model == "csgnn":
+        old, new = f"{PREFIX}blocks.", f"{PREFIX}encoder.blocks."
+        weights = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {
+            new + name.removeprefix(old) if name.startswith(old) else name: value for name, value in weights.items()
+        }
 
 
 UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {2: _from_2}

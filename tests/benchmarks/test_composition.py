@@ -15,7 +15,7 @@ def library(request):
 
 def pairs_of_weights(model, composition):
     """The weight gradients of the two, in the layout of the composition's."""
-    for block, parts in zip(model.blocks, composition.blocks, strict=True):
+    for block, parts in zip(model.encoder.blocks, composition.blocks, strict=True):
         layers = [
             *zip(block.intra, block.intra_norms, strict=True),
             *zip(block.radial, block.radial_norms, strict=True),

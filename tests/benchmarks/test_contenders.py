@@ -47,7 +47,8 @@ def test_half_precision_is_used_under_its_name_only():
     features = []
     for name in ("auto", "auto-bf16"):
         contender = Contender(name, SIZE)
-        contender.model.blocks[0].register_forward_hook(lambda module, given, result: features.append(result.dtype))
+        block = contender.model.get_submodule("encoder.blocks.0")
+        block.register_forward_hook(lambda module, given, result: features.append(result.dtype))
         assert contender.predict().dtype == torch.float32
     assert features == [torch.float32, torch.bfloat16]
 

@@ -13,7 +13,7 @@ from tests.tolerances import TOLERANCE
 
 def pairs_of_gradients(model, composition):
     """The gradients of the weights of the two, in the layout of the composition's."""
-    for block, parts in zip(model.blocks, composition.blocks, strict=True):
+    for block, parts in zip(model.encoder.blocks, composition.blocks, strict=True):
         convolutions, norms = [*block.intra, *block.radial], [*block.intra_norms, *block.radial_norms]
         for conv, norm, part in zip(convolutions, norms, parts, strict=True):
             if conv.weight.dim() == 3:

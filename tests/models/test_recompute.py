@@ -49,7 +49,7 @@ def test_the_bits_are_those_without(form: Any, pooling: Any, dtype: torch.dtype)
 def test_under_autocast_the_bits_are_those_without() -> None:
     model = CSGNN(**SMALL, num_points=64)
     twin = copy.deepcopy(model)
-    twin.recompute = True
+    twin.encoder.recompute = True
     points, labels = torch.randn(4, 64, 3), torch.arange(4)
     with torch.autocast("cpu", torch.bfloat16):
         wanted, found = train(model, points, labels), train(twin, points, labels)

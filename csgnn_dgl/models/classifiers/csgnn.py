@@ -9,17 +9,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.models.base import check_counts
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
-from csgnn_dgl.models.recompute import recomputed
-from csgnn_dgl.nn.block import ConcentricBlock
+from csgnn_dgl.models.encoder import ConcentricEncoder
 from csgnn_dgl.nn.dropout import SharedDropout
-from csgnn_dgl.nn.forms import Form, check_features
+from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.gather import overall_max
 from csgnn_dgl.nn.norm import NormReLU
-from csgnn_dgl.nn.pool import Reduction, SpherePool
+from csgnn_dgl.nn.pool import Reduction
 
 # Convolutions per level, from the finest down: (intra-sphere, radial).
 DEPTHS = {
@@ -118,21 +116,17 @@ class CSGNN(Classifier):
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         self.num_points = num_points
-        self.recompute = recompute
-        self.grid = ConcentricGrid(level, num_spheres, kernel_size)
         self.mapping = MAPPINGS[mapping](level, num_spheres, channels, threshold)
-        self.blocks = nn.ModuleList()
-        width, total = channels, 0
+        widths = []
         for depth, (num_intra, num_radial) in enumerate(zip(*DEPTHS[level], strict=True)):
-            scale = 8 * base_width * 2**depth
-            block = ConcentricBlock(width, num_intra * [scale], num_radial * [2 * scale], kernel_size, self_loop, form)
-            self.blocks.append(block)
-            width = block.out_channels
-            total += width
-        self.pool = SpherePool(pooling, form)
+            width = 8 * base_width * 2**depth
+            widths.append((num_intra * [width], num_radial * [2 * width]))
+        self.encoder = ConcentricEncoder(
+            level, num_spheres, channels, widths, kernel_size, pooling, self_loop, form, recompute
+        )
         self.head = nn.Sequential(
             SharedDropout(dropout),
-            nn.Linear(total, 512),
+            nn.Linear(sum(self.encoder.out_channels), 512),
             NormReLU(512),
             SharedDropout(dropout),
             nn.Linear(512, 256),
@@ -182,23 +176,13 @@ class CSGNN(Classifier):
         ValueError
             If the shape does not fit the grid.
         """
-        level = self.grid.levels[-1]
-        features = check_features(features, level.num_spheres * level.num_vertices, level.num_spheres)
-        maxima = []
-        for index, block in zip(range(self.grid.level, -1, -1), self.blocks, strict=True):
-            if self.recompute and torch.is_grad_enabled():
-                features, maximum = recomputed(self._at_level, block, index, block, features)
-            else:
-                features, maximum = self._at_level(index, block, features)
-            maxima.append(maximum)
+        _, maxima = self.encoder.read(features, self._maximum)
         return self.head(torch.cat(maxima, dim=-1))
 
-    def _at_level(self, index: int, block: nn.Module, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the features (R, V, B, C) for the next coarser level, and the maximum (B, C) at level `index`."""
-        features = block(self.grid.levels[index], features)
-        pooled = self.pool(self.grid.steps[index], features) if index > 0 else features
+    def _maximum(self, features: Tensor, pooled: Tensor) -> Tensor:
+        """Return the maximum (B, C) over the vertices and spheres of a level."""
         # Every vertex is in the neighbourhood of some coarse vertex: its maximum is among the pooled ones.
-        return pooled, overall_max(pooled if self.pool.reduction == "max" else features)
+        return overall_max(pooled if self.encoder.pool.reduction == "max" else features)
 
     def _resample(self, points: Tensor) -> Tensor:
         if points.dim() != 3 or points.shape[-1] != 3 or points.shape[1] == 0:

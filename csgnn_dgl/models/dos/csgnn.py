@@ -9,18 +9,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
 from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.mapping.neighbours import Shells
 from csgnn_dgl.models.base import check_counts
 from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
+from csgnn_dgl.models.encoder import ConcentricEncoder
 from csgnn_dgl.models.recompute import recomputed
-from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.moments import num_processes
 from csgnn_dgl.nn.norm import NormReLU
-from csgnn_dgl.nn.pool import SpherePool
 
 
 @DOS_MODELS.register("csgnn")
@@ -112,18 +110,12 @@ class CSGNNDOS(DOSModel):
             kernel_size = self.config["kernel_size"] = 1 if num_spheres == 1 else 3
         self.chunk = chunk
         self.recompute = recompute
-        self.grid = ConcentricGrid(level, num_spheres, kernel_size)
         self.mapping = NEIGHBOUR_MAPPINGS[mapping](level, num_spheres, channels, self.cutoff, shells)
-        self.pool = SpherePool("mean", form)
-        self.blocks = nn.ModuleList()
-        width = channels
-        for depth in range(level + 1):
-            intra = 8 * base_width * 2**depth
-            # The icosahedron's 1×1 convolution comes after the mean: it is the first dense layer.
-            widths = ([intra] * 2, [2 * intra] * 2) if depth < level else ([intra], [])
-            self.blocks.append(ConcentricBlock(width, *widths, kernel_size, self_loop, form))
-            width = 2 * intra if depth < level else intra
-        hidden = 128 * base_width
+        sizes = [8 * base_width * 2**depth for depth in range(level + 1)]
+        # The icosahedron's 1×1 convolution comes after the mean: it is the first dense layer.
+        widths = [([size, size], [2 * size, 2 * size]) for size in sizes[:-1]] + [([sizes[-1]], [])]
+        self.encoder = ConcentricEncoder(level, num_spheres, channels, widths, kernel_size, "mean", self_loop, form)
+        width, hidden = sizes[-1], 128 * base_width
         self.dense = nn.Sequential()
         for inner, outer in ((width, 2 * width), (2 * width, hidden), (hidden, hidden)):
             self.dense.extend([nn.Linear(inner, outer), NormReLU(outer)])
@@ -201,10 +193,7 @@ class CSGNNDOS(DOSModel):
         ValueError
             If the shape is another, or in training N is 1.
         """
-        for level, block in zip(range(self.grid.level, -1, -1), self.blocks, strict=True):
-            features = block(self.grid.levels[level], features)
-            if level > 0:
-                features = self.pool(self.grid.steps[level], features)
+        features = self.encoder(features)
         with torch.autocast(features.device.type, enabled=False):
             return self.output(self.dense(features.to(self.output.bins.weight.dtype).mean(dim=(0, 1))))
 

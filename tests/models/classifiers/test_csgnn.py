@@ -44,7 +44,7 @@ def test_parameter_counts_are_the_published_ones(arguments: dict, parameters: in
 
 
 def test_the_widths_are_those_of_figure_4() -> None:
-    blocks: Any = CSGNN().blocks
+    blocks: Any = CSGNN().encoder.blocks
     intra = [[(c.in_channels, c.out_channels) for c in block.intra] for block in blocks]
     radial = [[(c.in_channels, c.out_channels) for c in block.radial] for block in blocks]
     assert intra == [[(8, 32), (32, 32)], [(64, 64)] * 2, [(128, 128)] * 2, [(256, 256)] * 2, [(512, 512)]]
@@ -77,8 +77,8 @@ def test_the_model_is_the_composition_that_the_paper_describes() -> None:
     model = small(torch.float64)
     features = torch.rand(3, 162, 4, 2, dtype=torch.float64)
     h, maxima = features, []
-    for index, block in zip((2, 1, 0), model.blocks, strict=True):
-        h = block(model.grid.levels[index], h)
+    for index, block in zip((2, 1, 0), model.encoder.blocks, strict=True):
+        h = block(model.encoder.grid.levels[index], h)
         maxima.append(h.flatten(0, 1).max(dim=0).values)
         if index:
             count = icosphere(index - 1).num_vertices

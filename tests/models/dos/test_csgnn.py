@@ -27,8 +27,8 @@ def test_parameter_counts_are_the_published_ones(arguments: dict, parameters: in
 
 def test_the_widths_are_those_of_figure_7() -> None:
     model: Any = CSGNNDOS()
-    intra = [[(c.in_channels, c.out_channels) for c in block.intra] for block in model.blocks]
-    radial = [[(c.in_channels, c.out_channels, c.kernel_size) for c in block.radial] for block in model.blocks]
+    intra = [[(c.in_channels, c.out_channels) for c in block.intra] for block in model.encoder.blocks]
+    radial = [[(c.in_channels, c.out_channels, c.kernel_size) for c in block.radial] for block in model.encoder.blocks]
     dense = [(c.in_features, c.out_features) for c in model.dense if isinstance(c, nn.Linear)]
     assert intra == [[(32, 32)] * 2, [(64, 64)] * 2, [(128, 128)] * 2, [(256, 256)]]
     assert radial == [
@@ -39,7 +39,7 @@ def test_the_widths_are_those_of_figure_7() -> None:
     ]
     assert dense == [(256, 512), (512, 512), (512, 512)]
     assert (model.output.bins.in_features, model.output.bins.out_features) == (512, 310)
-    assert model.pool.reduction == "mean"
+    assert model.encoder.pool.reduction == "mean"
 
 
 def plain_dos(model: Any, environments: Environments) -> Tensor:
@@ -60,7 +60,7 @@ def plain_dos(model: Any, environments: Environments) -> Tensor:
         return matrix
 
     h = model.mapping(environments).permute(2, 0, 1, 3)  # (N, R, V, C)
-    for level, block in zip((2, 1, 0), model.blocks, strict=True):
+    for level, block in zip((2, 1, 0), model.encoder.blocks, strict=True):
         adjacency = neighbourhoods(level)
         for conv, norm in zip(block.intra, block.intra_norms, strict=True):
             new = normalise(adjacency @ h @ conv.weight + conv.bias, norm)
@@ -123,10 +123,10 @@ def test_shells_and_sizes_reach_the_mapping() -> None:
     wanted = InterpolatedMapping(1, 2, 3, 5.0, "uniform")(environments)
     assert torch.equal(model.mapping(environments), wanted)
     assert model.config["mapping"] == "interpolated"
-    assert [conv.kernel_size for conv in model.blocks[0].radial] == [3, 3]
+    assert [conv.kernel_size for conv in model.encoder.blocks[0].radial] == [3, 3]
     kept: Any = CSGNNDOS(level=1, num_spheres=2, kernel_size=1, self_loop=False, base_width=1)
-    assert [conv.kernel_size for conv in kept.blocks[0].radial] == [1, 1]
-    assert not any(conv.self_loop for block in kept.blocks for conv in block.intra)
+    assert [conv.kernel_size for conv in kept.encoder.blocks[0].radial] == [1, 1]
+    assert not any(conv.self_loop for block in kept.encoder.blocks for conv in block.intra)
 
 
 @pytest.mark.parametrize(
