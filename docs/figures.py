@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import csgnn_dgl
-from csgnn_dgl.data import builtin_shapes
+from csgnn_dgl.data import CloudDataset, builtin_shapes
 
 IMAGES = Path(__file__).parent / "images"
 
@@ -20,14 +20,14 @@ def overview() -> None:
     """From a point cloud to the concentric heterograph to features on it."""
     clouds = builtin_shapes("test")
     airplanes = np.flatnonzero(clouds.labels == clouds.class_names.index("airplane"))
-    points = torch.tensor(clouds.points[airplanes[2]])
-    features = csgnn_dgl.PrismMapping(level=3, num_spheres=4, channels=4)(points[None]).sum(dim=(2, 3))
+    points = CloudDataset(clouds)[int(airplanes[2])]["points"]
+    features = csgnn_dgl.PrismMapping(level=3, num_spheres=4, channels=4)(points).sum(dim=(2, 3))
 
     figure = plt.figure(figsize=(12, 4.4))
     panels = [figure.add_subplot(1, 3, position, projection="3d") for position in (1, 2, 3)]
     csgnn_dgl.draw_heterograph(csgnn_dgl.concentric_heterograph(level=1, num_spheres=3), panels[1])
     csgnn_dgl.draw_features(torch.log1p(3 * features), panels[2])
-    panels[0].scatter(*points.T, s=4, c=points[:, 2], cmap="viridis", linewidths=0)
+    panels[0].scatter(*points[0].T, s=4, c=points[0, :, 2], cmap="viridis", linewidths=0)
     panels[0].set_axis_off()
     panels[0].set_box_aspect((1, 1, 1), zoom=2)
     panels[0].view_init(elev=22, azim=-50)

@@ -18,8 +18,8 @@ from benchmarks.sizes import Size
 from csgnn_dgl.geometry import icosahedral_rotations, icosphere
 from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.mapping import MAPPINGS
+from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.classifiers.csgnn import unit_ball
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, RadialConv, SpherePool
 from csgnn_dgl.testing import rotate_points
 
@@ -320,7 +320,7 @@ def check_determinism(setting: Setting) -> dict[str, Any]:
         for deterministic in (False, True):
             torch.use_deterministic_algorithms(deterministic)
             with torch.no_grad():
-                maps = [work.model.mapping(unit_ball(points)) for _ in range(2)]
+                maps = [work.model.mapping(scale_to_unit_ball(points)) for _ in range(2)]
             name = "deterministic algorithms" if deterministic else "torch's own choice"
             add(f"mapping, {name}", "float32", maps[:1], maps[1:], judged=deterministic)
             both = [_gradients(work, work.features(0, augmented=True), labels) for _ in range(2)]

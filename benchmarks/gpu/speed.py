@@ -14,7 +14,7 @@ from benchmarks.gpu.work import Work
 from benchmarks.sizes import Size
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.mapping import MAPPINGS
-from csgnn_dgl.models.classifiers.csgnn import unit_ball
+from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 
 Variant = Literal["eager", "graph", "compiled", "compiled, graph", "reduce-overhead"]
 MODES = ("training", "inference")
@@ -95,7 +95,7 @@ def pieces(setting: Setting) -> dict[str, Any]:
     errors: dict[str, str] = {}
     work = Work(setting, setting.size, "bf16")
     points = work.points(0)
-    ball = unit_ball(points)
+    ball = scale_to_unit_ball(points)
     pageable = work.clouds[0].clone()
     draws = work.draws[0].to(setting.device)
     grid = (setting.size.level, setting.size.num_spheres, setting.size.channels)
@@ -104,8 +104,8 @@ def pieces(setting: Setting) -> dict[str, Any]:
         "clouds to the device, pinned": lambda: work.points(0),
         "clouds to the device, pageable": lambda: pageable.to(setting.device),
         "draws to the device": lambda: work.draws[0].to(setting.device),
-        "augmentation, draws on the device": lambda: work.augmentation.apply(points, draws),
-        "unit ball": lambda: unit_ball(points),
+        "augmentation, draws on the device": lambda: draws.apply(points),
+        "unit ball": lambda: scale_to_unit_ball(points),
         "mapping, shell": lambda: mappings["shell"](ball),
         "mapping, prism": lambda: mappings["prism"](ball),
         "mapping, shell, deterministic": lambda: _deterministic(lambda: mappings["shell"](ball)),

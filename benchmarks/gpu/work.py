@@ -13,8 +13,8 @@ from benchmarks.gpu.clock import synchronize
 from benchmarks.gpu.setting import Precision, Setting, autocast
 from benchmarks.sizes import Size
 from csgnn_dgl.data.clouds.augmentation import Augmentation
+from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.classifiers.csgnn import unit_ball
 from csgnn_dgl.nn import NormReLU
 
 BATCHES = 4
@@ -25,7 +25,7 @@ def random_clouds(size: Size, num_points: int, seed: int = 0) -> Tensor:
     """Draw clouds (B, N, 3) whose largest norm is 1, each stretched in its own way."""
     generator = torch.Generator().manual_seed(seed)
     stretched = 0.1 + torch.rand(size.batch, 1, 3, generator=generator)
-    return unit_ball(stretched * torch.randn(size.batch, num_points, 3, generator=generator))
+    return scale_to_unit_ball(stretched * torch.randn(size.batch, num_points, 3, generator=generator))
 
 
 def settle_statistics(model: CSGNN, features: Tensor) -> None:
@@ -86,12 +86,12 @@ class Work:
     def points(self, number: int, augmented: bool = False) -> Tensor:
         """Bring a batch to the device."""
         points = self.clouds[number].to(self.device, non_blocking=True)
-        return self.augmentation.apply(points, self.draws[number]) if augmented else points
+        return self.draws[number].apply(points) if augmented else points
 
     @torch.no_grad()
     def features(self, number: int, augmented: bool = False) -> Tensor:
         """Bring a batch to the device and map it."""
-        return self.model.mapping(unit_ball(self.points(number, augmented)))
+        return self.model.mapping(scale_to_unit_ball(self.points(number, augmented)))
 
     def learn(self, features: Tensor, labels: Tensor) -> Tensor:
         """Forward, cross-entropy, backward, Adam; return the loss."""

@@ -81,7 +81,7 @@ def test_a_step_does_what_a_step_by_hand_does(tmp_path):
     one.model.train()
     loss = one.training()
     other.model.train()
-    points = other.augmentation.apply(other.clouds[0], other.draws[0])
+    points = other.draws[0].apply(other.clouds[0])
     by_hand = torch.nn.functional.cross_entropy(other.model(points), other.labels[0])
     by_hand.backward()
     other.optimizer.step()

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import configs
-from csgnn_dgl.data import load
+from csgnn_dgl.data import CloudTransform, load
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CLASSIFIERS, CSGNN
 from csgnn_dgl.symmetry import so3_error
@@ -81,7 +81,8 @@ def test_the_error_under_rotation_is_measured_on_request(trained, work, capsys):
     measured = json.loads((work / "out" / "results.json").read_text())["so3_error"]
     source = yaml.safe_load((trained / "config.yaml").read_text())["data"]["source"]
     clouds = load(source, "test", NUM_POINTS)
-    expected = so3_error(CSGNN.from_checkpoint(trained / "checkpoints" / "best.ckpt"), torch.from_numpy(clouds.points))
+    points = CloudTransform()(torch.from_numpy(clouds.points))
+    expected = so3_error(CSGNN.from_checkpoint(trained / "checkpoints" / "best.ckpt"), points)
     assert measured["num_clouds"] == 15
     assert measured["angles"] == list(expected.angles)
     assert measured["relative_error"] == pytest.approx(expected.relative_error, rel=1e-4, abs=1e-6)

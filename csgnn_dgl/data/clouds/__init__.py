@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         Draws,
         TestRotation,
         rotate_clouds,
-        scale_to_unit_ball,
     )
     from csgnn_dgl.data.clouds.dataset import CloudDataset
     from csgnn_dgl.data.clouds.download import download_modelnet40
@@ -25,16 +24,20 @@ if TYPE_CHECKING:
     from csgnn_dgl.data.clouds.shapes import BUILTIN_CLASSES, builtin_shapes
     from csgnn_dgl.data.clouds.sources import load
     from csgnn_dgl.data.clouds.split import stratified_split
+    from csgnn_dgl.data.clouds.transform import CloudTransform
+    from csgnn_dgl.mapping.unit_ball import centre_clouds, scale_to_unit_ball
 
 __all__ = [
     "BUILTIN_CLASSES",
     "ROTATION_MODES",
     "Augmentation",
     "CloudDataset",
+    "CloudTransform",
     "Draws",
     "PointClouds",
     "TestRotation",
     "builtin_shapes",
+    "centre_clouds",
     "download_modelnet40",
     "load",
     "read_cloud",
@@ -51,7 +54,9 @@ _MODULE_OF = {
     "ROTATION_MODES": "augmentation",
     "TestRotation": "augmentation",
     "rotate_clouds": "augmentation",
-    "scale_to_unit_ball": "augmentation",
+    "centre_clouds": "transform",
+    "scale_to_unit_ball": "transform",
+    "CloudTransform": "transform",
     "CloudDataset": "dataset",
     "download_modelnet40": "download",
     "read_cloud": "folders",

@@ -1,6 +1,6 @@
 """Random changes of clouds, each a function of (seed, epoch, index) and of nothing else.
 
-The order of A.2 as published: scale each axis, rotate, translate, jitter; then divide by the largest norm.
+The order of A.2 as published: scale each axis, rotate, translate, jitter. The classifier divides by the largest norm.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ ROTATION_MODES: tuple[RotationMode, ...] = ("none", "z", "SO3")
 
 @dataclass(frozen=True)
 class Draws:
-    """What was drawn for the samples of one batch; float32 on the CPU when drawn.
+    """What was drawn for the clouds of one batch; float32 on the CPU when drawn.
 
     Parameters
     ----------
@@ -47,6 +47,26 @@ class Draws:
             self.translation.to(device, dtype),
             self.jitter.to(device, dtype),
         )
+
+    def apply(self, points: Tensor) -> Tensor:
+        """Scale, rotate, translate, jitter. No centring, and no division by the largest norm.
+
+        Parameters
+        ----------
+        points
+            Coordinates, (batch, points, 3), on any device. Left as it is.
+
+        Returns
+        -------
+        Tensor
+            New coordinates, (batch, points, 3).
+        """
+        if points.shape != self.jitter.shape:
+            raise ValueError(
+                f"points have shape {tuple(points.shape)} but the draws are for {tuple(self.jitter.shape)}"
+            )
+        own = self.to(points.device, points.dtype)
+        return rotate_clouds(points * own.scale[:, None], own.rotation) + own.translation[:, None] + own.jitter
 
 
 @dataclass(frozen=True)
@@ -76,7 +96,7 @@ class Augmentation:
     --------
     >>> augmentation = Augmentation(rotation="z")
     >>> draws = augmentation.draw(seed=0, epoch=3, indices=[7, 2], num_points=1024)
-    >>> augmentation.apply(torch.rand(2, 1024, 3), draws).shape
+    >>> draws.apply(torch.rand(2, 1024, 3)).shape
     torch.Size([2, 1024, 3])
     """
 
@@ -113,20 +133,17 @@ class Augmentation:
         num_points
             Points per cloud.
         """
-        check_seed(seed)
-        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
-        epochs = np.broadcast_to(np.asarray(epoch, dtype=np.int64), chosen.shape)
         low, high = self.scale
         mode = check_rotation_mode(self.rotation)
-        scale = np.empty((len(chosen), 3))
-        translation = np.empty((len(chosen), 3))
-        jitter = np.empty((len(chosen), num_points, 3), dtype=np.float32)
-        sources = [np.random.default_rng([seed, *key]) for key in zip(epochs.tolist(), chosen.tolist(), strict=True)]
+        sources = [np.random.default_rng(key) for key in _keys(seed, epoch, indices)]
+        scale = np.empty((len(sources), 3))
+        translation = np.empty((len(sources), 3))
+        jitter = np.empty((len(sources), num_points, 3), dtype=np.float32)
         for row, rng in enumerate(sources):
             scale[row] = rng.uniform(low, high, 3)
             translation[row] = rng.uniform(-self.translation, self.translation, 3)
             rng.standard_normal(dtype=np.float32, out=jitter[row])
-        rotation = random_rotations(len(chosen), sources, mode)
+        rotation = random_rotations(len(sources), sources, mode)
         noise = torch.from_numpy(jitter).mul_(self.jitter_std).clamp_(-self.jitter_clip, self.jitter_clip)
         return Draws(
             torch.from_numpy(scale).float(),
@@ -135,62 +152,43 @@ class Augmentation:
             noise,
         )
 
-    def apply(self, points: Tensor, draws: Draws) -> Tensor:
-        """Scale, rotate, translate, jitter; then divide by the largest norm. No centring.
-
-        Parameters
-        ----------
-        points
-            Coordinates, (batch, points, 3), on any device. Left as it is.
-        draws
-            What :meth:`draw` returned for this batch.
-
-        Returns
-        -------
-        Tensor
-            New coordinates, (batch, points, 3); the largest norm of each cloud is 1.
-        """
-        if points.ndim != 3 or points.shape != draws.jitter.shape:
-            raise ValueError(
-                f"points have shape {tuple(points.shape)} but the draws are for {tuple(draws.jitter.shape)}"
-            )
-        on_device = draws.to(points.device, points.dtype)
-        changed = rotate_clouds(points * on_device.scale[:, None], on_device.rotation)
-        changed = changed + on_device.translation[:, None] + on_device.jitter
-        return scale_to_unit_ball(changed)
-
 
 @dataclass(frozen=True)
 class TestRotation:
-    """Rotations of test clouds, each a function of (seed, vote, index); a stream apart from the training's.
+    """Rotations of validation and test clouds; a stream apart from the training's.
 
     Parameters
     ----------
     mode
         ``"SO3"``, ``"z"`` or ``"none"``, as in :class:`Augmentation`.
-    seed
-        Seed of the test, in [0, 2**32).
     """
 
     __test__ = False  # not a test case, whatever its name suggests to pytest
 
     mode: str = "SO3"
-    seed: int = 0
 
     def __post_init__(self) -> None:
         check_rotation_mode(self.mode)
-        check_seed(self.seed)
 
-    def matrices(self, vote: int, indices: ArrayLike) -> Tensor:
-        """Return the rotation of each sample in test pass number `vote`: (batch, 3, 3) float32 on the CPU."""
-        chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+    def draw(self, seed: int, epoch: ArrayLike, indices: ArrayLike, num_points: int) -> Draws:
+        """Draw for a batch of samples, each from ``numpy.random.default_rng([seed, epoch, index, 1])``.
+
+        Parameters
+        ----------
+        seed
+            Seed of the test, in [0, 2**32).
+        epoch
+            Number of the test pass (the vote).
+        indices
+            Index of each sample in its data set, (batch,).
+        num_points
+            Points per cloud.
+        """
         mode = check_rotation_mode(self.mode)
-        sources = [np.random.default_rng([self.seed, vote, index, EVALUATION_STREAM]) for index in chosen.tolist()]
-        return torch.from_numpy(random_rotations(len(chosen), sources, mode)).float()
-
-    def apply(self, points: Tensor, vote: int, indices: ArrayLike) -> Tensor:
-        """Rotate clouds (batch, points, 3), on any device, for test pass number `vote`."""
-        return rotate_clouds(points, self.matrices(vote, indices))
+        sources = [np.random.default_rng([*key, EVALUATION_STREAM]) for key in _keys(seed, epoch, indices)]
+        rotation = torch.from_numpy(random_rotations(len(sources), sources, mode)).float()
+        still = torch.zeros(len(sources), num_points, 3)
+        return Draws(torch.ones(len(sources), 3), rotation, torch.zeros(len(sources), 3), still)
 
 
 def rotate_clouds(points: Tensor, rotations: Tensor) -> Tensor:
@@ -215,11 +213,12 @@ def rotate_clouds(points: Tensor, rotations: Tensor) -> Tensor:
     return x * columns[..., 0] + y * columns[..., 1] + z * columns[..., 2]
 
 
-def scale_to_unit_ball(points: Tensor) -> Tensor:
-    """Divide each cloud (batch, points, 3) by its largest norm; a cloud of zeros stays as it is."""
-    x, y, z = points.unbind(-1)
-    largest = (x * x + y * y + z * z).amax(dim=-1).sqrt()
-    return points / torch.where(largest > 0, largest, 1.0)[:, None, None]
+def _keys(seed: int, epoch: ArrayLike, indices: ArrayLike) -> list[tuple[int, int, int]]:
+    """Return (seed, epoch, index) of each sample."""
+    check_seed(seed)
+    chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+    epochs = np.broadcast_to(np.asarray(epoch, dtype=np.int64), chosen.shape)
+    return [(seed, *key) for key in zip(epochs.tolist(), chosen.tolist(), strict=True)]
 
 
 def check_rotation_mode(mode: str) -> RotationMode:

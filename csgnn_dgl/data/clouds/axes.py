@@ -1,6 +1,6 @@
 """Which way is up: every cloud leaves this package with z up."""
 
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from csgnn_dgl.errors import InputError
 
 UpAxis = Literal["y", "z"]
+Points = TypeVar("Points", NDArray[np.float32], NDArray[np.float64])
 
 
-def z_up(points: NDArray[np.float32], up_axis: str, source: str = "up_axis") -> NDArray[np.float32]:
+def z_up(points: Points, up_axis: str, source: str = "up_axis") -> Points:
     """Turn clouds so that z points up.
 
     Parameters

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from csgnn_dgl.data.clouds.augmentation import Augmentation
+from csgnn_dgl.data.clouds.augmentation import Augmentation, TestRotation
 from csgnn_dgl.data.clouds.records import PointClouds
-from csgnn_dgl.data.loading import EpochDataset, check_seed
+from csgnn_dgl.data.clouds.transform import CloudTransform
+from csgnn_dgl.data.loading import EpochDataset
 
 
 class CloudDataset(EpochDataset):
-    """Clouds as batches, augmented if asked.
+    """Clouds as batches, as a :class:`CloudTransform` hands them to a classifier.
 
     A batch is a dictionary: ``points`` (batch, points, 3) float32, ``labels`` (batch,) int64 and ``index``
     (batch,) int64, the place of each sample in `clouds`.
@@ -20,11 +21,10 @@ class CloudDataset(EpochDataset):
     ----------
     clouds
         The clouds to serve.
-    augmentation
-        Applied to each sample from its own stream (seed, epoch, index). The epoch comes with the indices of
-        :class:`EpochSampler`; with plain indices it is 0. ``None`` serves the clouds as they are.
+    changes
+        How clouds are augmented or rotated, if at all, each from its own stream (seed, epoch, index).
     seed
-        Seed of the augmentation, in [0, 2**32).
+        Seed of the changes, in [0, 2**32).
 
     Examples
     --------
@@ -33,20 +33,15 @@ class CloudDataset(EpochDataset):
     >>> DataLoader(dataset, batch_size=32, sampler=sampler, collate_fn=collate) # doctest: +SKIP
     """
 
-    def __init__(self, clouds: PointClouds, augmentation: Augmentation | None = None, seed: int = 0) -> None:
-        check_seed(seed)
+    def __init__(self, clouds: PointClouds, changes: Augmentation | TestRotation | None = None, seed: int = 0) -> None:
         super().__init__(len(clouds))
         self.clouds = clouds
-        self.augmentation = augmentation
-        self.seed = seed
+        self.transform = CloudTransform(changes, seed)
         # tensors, as torch hands them to worker processes without a copy
         self._points = torch.from_numpy(clouds.points)
         self._labels = torch.from_numpy(clouds.labels)
 
     def batch(self, index: Tensor, epochs: Sequence[int]) -> dict[str, Tensor]:
         """Return the clouds and their labels."""
-        points = self._points[index]
-        if self.augmentation is not None:
-            draws = self.augmentation.draw(self.seed, epochs, index, self.clouds.num_points)
-            points = self.augmentation.apply(points, draws)
+        points = self.transform(self._points[index], index, epochs, self.clouds.normalised)
         return {"points": points, "labels": self._labels[index]}

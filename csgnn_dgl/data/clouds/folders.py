@@ -20,13 +20,12 @@ SUFFIXES = (*MESH_SUFFIXES, *POINT_SUFFIXES)
 
 def read_cloud(
     path: str | os.PathLike[str], num_points: int = 1024, seed: int = 0, up_axis: str = "z"
-) -> NDArray[np.float32]:
-    """Read one mesh or point file as a centred cloud in the unit ball.
+) -> NDArray[np.float64]:
+    """Read one mesh or point file as a cloud in the unit and place that the file has.
 
     A mesh (OFF, OBJ, STL, or PLY with faces) is sampled uniformly by area. Of a point file (NPY, XYZ, TXT,
     CSV, or PLY without faces) with more points than asked for, a random subset is taken. Both are functions
-    of the seed and the file's name (not its folder). Then the mean of the points is moved to the origin and
-    the largest norm scaled to 1.
+    of the seed and the file's name (not its folder). :class:`csgnn_dgl.data.CloudTransform` centres and scales.
 
     Parameters
     ----------
@@ -42,7 +41,7 @@ def read_cloud(
     Returns
     -------
     numpy.ndarray
-        Coordinates, (num_points, 3) float32, z up.
+        Coordinates, (num_points, 3) float64, z up.
 
     Raises
     ------
@@ -69,7 +68,9 @@ def read_cloud(
         raise InputError(f"{path}: {len(points)} points, fewer than the {num_points} asked for; lower num_points.")
     elif len(points) > num_points:
         points = points[np.sort(rng.choice(len(points), num_points, replace=False))]
-    return z_up(_to_unit_ball(path, points), up_axis, str(path))
+    if np.ptp(points, axis=0).max() < SMALLEST_EXTENT:
+        raise InputError(f"{path}: the shape has no extent (all its points coincide); remove or repair the file.")
+    return z_up(points, up_axis, str(path))
 
 
 def read_folder(
@@ -104,7 +105,7 @@ def read_folder(
     Returns
     -------
     PointClouds
-        Named ``class/file``; coordinates (shapes, num_points, 3), centred and in the unit ball, z up.
+        Named ``class/file``; coordinates (shapes, num_points, 3) float64, z up.
 
     Raises
     ------
@@ -172,13 +173,3 @@ def _check_coordinates(path: Path, points: NDArray[np.float64]) -> None:
         raise InputError(f"{path}: point {row} has a coordinate that is NaN or infinite; remove or repair it.")
     if np.abs(points).max() > LARGEST_COORDINATE:
         raise InputError(f"{path}: a coordinate is beyond {LARGEST_COORDINATE:g}; rescale the shape.")
-
-
-def _to_unit_ball(path: Path, points: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Centre at the mean and divide by the largest norm."""
-    centred = points - points.mean(axis=0)
-    largest = np.sqrt((centred**2).sum(axis=1).max())
-    # rounding leaves coinciding points a little apart, in proportion to how far from the origin they are
-    if largest <= max(SMALLEST_EXTENT, 1e-12 * np.abs(points).max()):
-        raise InputError(f"{path}: the shape has no extent (all its points coincide); remove or repair the file.")
-    return (centred / largest).astype(np.float32)

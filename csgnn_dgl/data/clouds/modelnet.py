@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ def read_modelnet40(
     The folder holds ``train_files.txt`` and ``test_files.txt`` (the HDF5 files of a split, one per line; a
     folder in front of the file name is ignored), ``shape_names.txt`` (one class per line, in the order of the
     labels) and the HDF5 files with the keys ``data`` (shapes, points, 3), ``label`` (shapes, 1) and perhaps
-    ``name``. Coordinates are taken as they are: the files are centred and scaled to the unit ball already.
+    ``name``. The clouds in them are centred and scaled to the unit ball already (`PointClouds.normalised`).
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def read_modelnet40(
     if len(set(class_names)) < len(class_names):
         twice = next(name for name in class_names if class_names.count(name) > 1)
         raise InputError(f"{folder / 'shape_names.txt'}: class {twice!r} appears twice; name each class once.")
-    points: list[NDArray[np.float32]] = []
+    points: list[NDArray[Any]] = []
     labels: list[NDArray[np.int64]] = []
     names: list[tuple[str, ...]] = []
     for line in _lines(folder / f"{split}_files.txt"):
@@ -78,7 +78,7 @@ def read_modelnet40(
         names.append(clouds.names)
     all_names = tuple(name for part in names for name in part) if all(names) else ()
     return PointClouds(
-        np.concatenate(points), np.concatenate(labels), class_names, all_names, source=f"{folder} ({split})"
+        np.concatenate(points), np.concatenate(labels), class_names, all_names, f"{folder} ({split})", normalised=True
     )
 
 

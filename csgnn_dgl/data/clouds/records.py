@@ -1,5 +1,6 @@
 """Labelled point clouds in memory: what every reader returns and every data set serves."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ class PointClouds:
     Parameters
     ----------
     points
-        Coordinates, (shapes, points, 3). Stored as contiguous float32.
+        Coordinates, (shapes, points, 3), as the source has them but z up. Stored contiguous; float64 if they are
+        given so, else float32.
     labels
         Class of each shape, (shapes,), whole numbers of any type in [0, len(class_names)). Stored as int64.
     class_names
@@ -29,6 +31,9 @@ class PointClouds:
         Name of each shape, or empty where the source has none.
     source
         Where the clouds come from; every complaint starts with it.
+    normalised
+        Whether the source has them centred and scaled to the unit ball, as ModelNet40 has over all points of each
+        shape: they are left so, however many of the points are used.
 
     Raises
     ------
@@ -37,11 +42,12 @@ class PointClouds:
         beyond 1e15 in size, a cloud has no extent (all its points coincide), or a label has no class name.
     """
 
-    points: NDArray[np.float32]
+    points: NDArray[np.float32] | NDArray[np.float64]
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     names: tuple[str, ...] = ()
     source: str = "point clouds"
+    normalised: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
@@ -63,7 +69,7 @@ class PointClouds:
         if points.dtype.kind not in "fiu":
             raise InputError(f"{self.source}: the points have dtype {points.dtype}; give real numbers (float32).")
         with np.errstate(over="ignore"):
-            points = np.ascontiguousarray(points, dtype=np.float32)
+            points = np.ascontiguousarray(points, dtype=np.float64 if points.dtype == np.float64 else np.float32)
         object.__setattr__(self, "points", points)
         self._check_extents()
 
@@ -116,10 +122,10 @@ class PointClouds:
         """Return the shapes at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         names = tuple(self.names[i] for i in chosen) if self.names else ()
-        return PointClouds(self.points[chosen], self.labels[chosen], self.class_names, names, self.source)
+        return dataclasses.replace(self, points=self.points[chosen], labels=self.labels[chosen], names=names)
 
 
-def _extents(points: NDArray[np.float32]) -> NDArray[np.float32]:
+def _extents(points: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.floating]:
     """Return the longest edge of the bounding box of each cloud."""
     return np.ptp(points, axis=1).max(axis=1)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from csgnn_dgl.mapping import MAPPINGS
+from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.base import check_counts
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.encoder import ConcentricEncoder
@@ -156,7 +157,7 @@ class CSGNN(Classifier):
         ValueError
             If the shape is another, a coordinate is not finite or all points of a cloud lie at the origin.
         """
-        return self.forward_grid(self.mapping(unit_ball(self._resample(points))))
+        return self.forward_grid(self.mapping(scale_to_unit_ball(self._resample(points))))
 
     def forward_grid(self, features: Tensor) -> Tensor:
         """Classify features on the grid.
@@ -195,35 +196,6 @@ class CSGNN(Classifier):
             stacklevel=3,
         )
         return points[:, resampling(count, self.num_points).to(points.device)]
-
-
-def unit_ball(points: Tensor) -> Tensor:
-    """Divide each cloud by its largest norm.
-
-    Parameters
-    ----------
-    points
-        (B, N, 3) positions.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, N, 3), the largest norm of each cloud being 1.
-
-    Raises
-    ------
-    ValueError
-        If a coordinate is not finite or all points of a cloud lie at the origin.
-    """
-    points = points.to(torch.promote_types(points.dtype, torch.float32))
-    largest = torch.linalg.vector_norm(points, dim=-1).amax(dim=-1)
-    bad = ~(torch.isfinite(largest) & (largest > 0))
-    if bad.any():
-        index = int(bad.nonzero()[0])
-        value = float(largest[index].detach())
-        fault = "all points at the origin" if value == 0 else "a coordinate that is NaN or infinite"
-        raise ValueError(f"cloud {index} of the batch has {fault}; remove it or mend its points")
-    return points / largest[:, None, None]
 
 
 def resampling(count: int, wanted: int) -> Tensor:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
@@ -195,24 +194,16 @@ class ModelNetData(EpochData):
 
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Return augmented training batches in a new order each epoch; the last incomplete batch is dropped."""
-        dataset = CloudDataset(self.train_clouds, self.augmentation, self.seed)
-        return self._loader(dataset, train=True)
+        return self._loader(CloudDataset(self.train_clouds, self.augmentation, self.seed), train=True)
 
     def val_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
-        """Return the validation batches, each shape once."""
-        dataset = CloudDataset(self.validation_clouds)
-        return self._loader(dataset, train=False)
+        """Return the validation batches, each shape once, rotated as in training but the same in all epochs."""
+        changes = TestRotation(self.train_rotation)
+        return self._loader(CloudDataset(self.validation_clouds, changes, self.seed), train=False)
 
     def test_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
         """Return one loader for each of `views`, each shape once."""
-        dataset = CloudDataset(self.test_clouds)
-        return [self._loader(dataset, train=False) for _ in self.views]
-
-    def on_after_batch_transfer(self, batch: dict[str, Any], dataloader_idx: int) -> dict[str, Any]:
-        """Rotate validation and test batches, on the device they are on."""
-        if self.trainer is None or self.trainer.training:
-            return batch
-        view = self.views[dataloader_idx] if self.trainer.testing else View(self.train_rotation, 0)
-        rotation = TestRotation(view.rotation, self.seed)
-        index = np.asarray(batch["index"].cpu())
-        return {**batch, "points": rotation.apply(batch["points"], view.vote, index)}
+        return [
+            self._loader(CloudDataset(self.test_clouds, TestRotation(view.rotation), self.seed), False, epoch=view.vote)
+            for view in self.views
+        ]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from csgnn_dgl.data import PointClouds
+from csgnn_dgl.data import CloudDataset, PointClouds
 from csgnn_dgl.symmetry import SO3Error, so3_error
 
 
@@ -173,5 +173,5 @@ def measure_so3_error(
     """
     count = min(num_clouds, len(clouds))
     chosen = np.sort(np.random.default_rng(seed).permutation(len(clouds))[:count])
-    points = torch.from_numpy(clouds.points[chosen]).to(device)
+    points = CloudDataset(clouds).__getitems__(chosen.tolist())["points"].to(device)
     return so3_error(network.to(device), points, seed=seed)

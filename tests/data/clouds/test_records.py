@@ -16,9 +16,10 @@ def broken(value: float, shape: int = 2) -> np.ndarray:
     return points
 
 
-def test_arrays_are_stored_as_float32_and_int64() -> None:
-    clouds = PointClouds(POINTS.astype(np.float64), LABELS.astype(np.uint8)[:, None], CLASSES)  # type: ignore[arg-type]
-    assert clouds.points.dtype == np.float32
+@pytest.mark.parametrize(("given", "stored"), [("f4", "f4"), ("f8", "f8"), ("f2", "f4"), ("i4", "f4")])
+def test_points_keep_their_precision_and_labels_become_int64(given: str, stored: str) -> None:
+    assert PointClouds((100 * POINTS).astype(given), LABELS, CLASSES).points.dtype == stored
+    clouds = PointClouds(POINTS[:, ::-1][:, ::-1], LABELS.astype(np.uint8)[:, None], CLASSES)  # type: ignore[arg-type]
     assert clouds.points.flags.c_contiguous
     np.testing.assert_array_equal(clouds.points, POINTS)
     assert clouds.labels.dtype == np.int64
@@ -28,12 +29,13 @@ def test_arrays_are_stored_as_float32_and_int64() -> None:
 
 
 def test_subset_keeps_order_names_and_classes() -> None:
-    clouds = PointClouds(POINTS, LABELS, CLASSES, ("a", "b", "c", "d"), source="here").subset([3, 1])
+    clouds = PointClouds(POINTS, LABELS, CLASSES, ("a", "b", "c", "d"), source="here", normalised=True).subset([3, 1])
     np.testing.assert_array_equal(clouds.points, POINTS[[3, 1]])
     np.testing.assert_array_equal(clouds.labels, [2, 2])
     assert clouds.names == ("d", "b")
     assert clouds.class_names == CLASSES
     assert clouds.source == "here"
+    assert clouds.normalised
     assert PointClouds(POINTS, LABELS, CLASSES).subset(np.array([0])).names == ()
 
 

@@ -9,7 +9,7 @@ import torch
 
 from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.classifiers.csgnn import resampling, unit_ball
+from csgnn_dgl.models.classifiers.csgnn import resampling
 from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.testing import assert_equivariant
 from tests.forms import FORMS
@@ -141,13 +141,6 @@ def test_resampling_takes_every_point_as_often_as_it_can(count: int, wanted: int
     assert torch.equal(indices, resampling(count, wanted)) and len(indices) == wanted
     times = torch.bincount(indices, minlength=count)
     assert int(times.max()) - int(times.min()) <= 1 and int(times.min()) == wanted // count
-
-
-def test_the_largest_norm_becomes_one_and_half_precision_is_raised() -> None:
-    points = torch.tensor([[[3.0, 4.0, 0.0], [1.0, 0.0, 0.0]], [[0.0, 0.0, 0.1], [0.0, 0.0, 0.05]]])
-    got = unit_ball(points.half())
-    assert got.dtype == torch.float32
-    torch.testing.assert_close(got.norm(dim=-1), torch.tensor([[1, 0.2], [1, 0.5]]), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from csgnn_dgl.data import PointClouds
+from csgnn_dgl.data import CloudTransform, PointClouds
 from csgnn_dgl.symmetry import so3_error
 from csgnn_dgl.tasks.classification import measure_so3_error, score, score_views, vote, wilson_interval
 
@@ -73,7 +73,7 @@ def test_so3_error_is_that_of_a_fixed_choice_of_clouds():
     clouds = PointClouds(rng.random((12, 5, 3), dtype=np.float32), np.zeros(12, dtype=np.int64), ("a",))
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(15, 2))
     every = measure_so3_error(network, clouds)
-    assert every == so3_error(network, torch.from_numpy(clouds.points))
+    assert every == so3_error(network, CloudTransform()(torch.from_numpy(clouds.points)))
     assert every.num_clouds == 12
     some = measure_so3_error(network, clouds, num_clouds=7)
     assert some == measure_so3_error(network, clouds, num_clouds=7) != measure_so3_error(network, clouds, num_clouds=8)

@@ -8,12 +8,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from csgnn_dgl.data import CloudDataset, TestRotation
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.models.base import FORMAT
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData, score
 from csgnn_dgl.training.module import Throughput, batch_seed
 from tests.tolerances import TOLERANCE
+from tests.toy_shapes import NUM_POINTS
 
 
 class Record(L.Callback):
@@ -115,7 +117,7 @@ def test_losses_and_accuracies_are_those_of_all_validation_shapes(build):
     trainer, model, data, _ = build(max_epochs=1, data={"batch_size": 3, "validation_fraction": 0.3})
     trainer.fit(model, datamodule=data)
     measured = trainer.validate(model, datamodule=data, verbose=False)[0]
-    batches = [data.on_after_batch_transfer(batch, 0) for batch in _in_stage(trainer, data.val_dataloader())]
+    batches = list(data.val_dataloader())
     model.eval()
     with torch.no_grad():
         logits = torch.cat([model(batch["points"]) for batch in batches])
@@ -128,11 +130,6 @@ def test_losses_and_accuracies_are_those_of_all_validation_shapes(build):
     assert model.scores == [expected]
 
 
-def _in_stage(trainer, loader):
-    trainer.validating = True
-    return list(loader)
-
-
 def test_tests_score_every_shape_under_every_rotation_and_vote(build):
     trainer, model, data, _ = build(data={"votes": 3, "batch_size": 4})
     trainer.test(model, datamodule=data, verbose=False)
@@ -142,14 +139,15 @@ def test_tests_score_every_shape_under_every_rotation_and_vote(build):
         ("SO3", 1, 15),
         ("SO3", 3, 15),
     ]
-    trainer.testing = True
     model.eval()
-    points, labels = torch.from_numpy(data.test_clouds.points), torch.from_numpy(data.test_clouds.labels)
-    batch = {"points": points, "labels": labels, "index": torch.arange(15)}
+    labels = torch.from_numpy(data.test_clouds.labels)
+    straight = CloudDataset(data.test_clouds).__getitems__(range(15))["points"]
     with torch.no_grad():
         views = [
-            model(data.on_after_batch_transfer(batch, view)["points"]).softmax(1) for view in range(len(data.views))
+            model(TestRotation(view.rotation).draw(data.seed, view.vote, range(15), NUM_POINTS).apply(straight))
+            for view in data.views
         ]
+        views = [logits.softmax(1) for logits in views]
     assert model.scores[0] == score(views[0], labels, "z")
     assert model.scores[2] == score(views[3], labels, "SO3")
     assert model.scores[3] == score((views[3] + views[4] + views[5]) / 3, labels, "SO3", 3)
@@ -158,17 +156,16 @@ def test_tests_score_every_shape_under_every_rotation_and_vote(build):
 def test_rotations_differ_between_votes_and_keep_z_upright(build):
     trainer, model, data, _ = build(data={"votes": 2})
     trainer.test(model, datamodule=data, verbose=False)
-    trainer.testing = True
-    batch = next(iter(data.test_dataloader()[0]))
-    views = [data.on_after_batch_transfer(batch, view)["points"] for view in range(4)]
+    views = [next(iter(loader))["points"] for loader in data.test_dataloader()]
+    straight = CloudDataset(data.test_clouds).__getitems__(range(8))["points"]
     assert [(view.rotation, view.vote) for view in data.views] == [("z", 0), ("z", 1), ("SO3", 0), ("SO3", 1)]
     for turned in views:
-        torch.testing.assert_close(turned.norm(dim=2), batch["points"].norm(dim=2))
+        torch.testing.assert_close(turned.norm(dim=2), straight.norm(dim=2))
     for upright in views[:2]:
-        torch.testing.assert_close(upright[..., 2], batch["points"][..., 2])
+        torch.testing.assert_close(upright[..., 2], straight[..., 2])
     assert not torch.allclose(views[0], views[1])
     assert not torch.allclose(views[2], views[3])
-    assert not torch.allclose(views[2][..., 2], batch["points"][..., 2])
+    assert not torch.allclose(views[2][..., 2], straight[..., 2])
 
 
 def test_checkpoint_is_plain_and_rebuilds_the_network(build):
@@ -181,7 +178,7 @@ def test_checkpoint_is_plain_and_rebuilds_the_network(build):
     assert checkpoint["csgnn"]["training"]["train_rotation"] == "SO3"
     rebuilt = CSGNN.from_checkpoint(folder.last)
     assert rebuilt.class_names == ("ball", "rod", "slab")
-    points = torch.from_numpy(data.test_clouds.points)
+    points = CloudDataset(data.test_clouds).__getitems__(range(15))["points"]
     model.eval()
     with torch.no_grad():
         assert torch.equal(rebuilt(points), model(points))

@@ -1,0 +1,51 @@
+"""Where clouds lie and how large they are: the one centring and the one scaling of the package."""
+
+import torch
+from torch import Tensor
+
+
+def centre_clouds(points: Tensor) -> Tensor:
+    """Move the mean of each cloud's points to the origin, x -> x - mean(x).
+
+    Parameters
+    ----------
+    points
+        (B, N, 3) positions, any unit of length.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, N, 3) float64: far from the origin, float32 would lose the shape.
+    """
+    points = points.double()
+    return points - points.mean(dim=1, keepdim=True)
+
+
+def scale_to_unit_ball(points: Tensor) -> Tensor:
+    """Divide each cloud by its largest norm, x -> x / max ‖x‖. It is not centred.
+
+    Parameters
+    ----------
+    points
+        (B, N, 3) positions, any unit of length.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, N, 3), the largest norm of each cloud being 1; float64 for float64, else float32.
+
+    Raises
+    ------
+    ValueError
+        If a coordinate is not finite or all points of a cloud lie at the origin.
+    """
+    points = points.to(torch.promote_types(points.dtype, torch.float32))
+    x, y, z = points.unbind(-1)
+    largest = (x * x + y * y + z * z).amax(dim=-1).sqrt()
+    bad = ~(torch.isfinite(largest) & (largest > 0))
+    if bad.any():
+        index = int(bad.nonzero()[0])
+        value = float(largest[index].detach())
+        fault = "all points at the origin" if value == 0 else "a coordinate that is NaN or infinite"
+        raise ValueError(f"cloud {index} of the batch has {fault}; remove it or mend its points")
+    return points / largest[:, None, None]
