@@ -8,6 +8,7 @@ stand in for either. What is computed is what the DGL graph says, if there is on
 from __future__ import annotations
 
 import copy
+import sys
 import weakref
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 INTRA_EDGES, RADIAL_EDGES, POOL_EDGES = (NODE, INTRA, NODE), (NODE, RADIAL, NODE), (FINE, POOL, COARSE)
 FORMATS = ["coo", "csr", "csc"]
 MAX_SOURCES = 256
+ANY_REACH = sys.maxsize
 
 
 class _Structure(nn.Module, ABC):
@@ -40,13 +42,18 @@ class _Structure(nn.Module, ABC):
 
     @property
     def graph(self) -> dgl.DGLGraph:
-        """The DGL graph, on the CPU unless it was given; the same one at every call, which may be edited."""
+        """The DGL graph, on the CPU unless it was given; the same one at every call.
+
+        It may be edited: the layers then compute what it says. Only a compiled or exported model goes on with the
+        edges that it was compiled with.
+        """
         if self._graph is None:
             self._graph = self._build_graph()
             self._marks = _marks(self._graph)
         return self._graph
 
     @classmethod
+    @torch.compiler.disable
     def _says(cls, graph: Any) -> Self:
         """Return the structure that says what a DGL graph does; the graph is read once, and again once edited."""
         if graph.batch_size > 1:
@@ -63,9 +70,9 @@ class _Structure(nn.Module, ABC):
         structure._marks = _marks(structure._graph)
         return structure
 
-    @property
-    def _edited(self) -> bool:
-        """Whether there is a DGL graph that says something else than the tables."""
+    @torch.compiler.assume_constant_result
+    def _is_edited(self) -> bool:
+        """Say whether there is a DGL graph that says something else than the tables; compilers ask once."""
         return self._graph is not None and not _same(self._marks, _marks(self._graph))
 
     @classmethod
@@ -76,7 +83,7 @@ class _Structure(nn.Module, ABC):
     def _build_graph(self) -> dgl.DGLGraph: ...
 
     def __getstate__(self) -> dict[str, Any]:
-        graph = self._graph if self._edited else None
+        graph = self._graph if self._is_edited() else None
         return self.__dict__ | {"_graph": graph, "_marks": []}
 
 
@@ -98,7 +105,9 @@ class ConcentricLevel(_Structure):
         super().__init__()
         check_grid_arguments(level, num_spheres, kernel_size)
         source, target = map(torch.from_numpy, intra_edges(level, 1))
-        self._fill(level, num_spheres, kernel_size, kernel_size // 2, source, target, copies=num_spheres)
+        reach = kernel_size // 2 if kernel_size // 2 < num_spheres - 1 else ANY_REACH
+        self._fill(level, num_spheres, kernel_size, reach, source, target, copies=num_spheres)
+        self.to(torch.get_default_device())
 
     @classmethod
     def of(cls, graph: ConcentricLevel | dgl.DGLGraph) -> ConcentricLevel:
@@ -118,7 +127,7 @@ class ConcentricLevel(_Structure):
             If its vertices are not those of concentric icospheres, or its radial edges have no offsets.
         """
         if isinstance(graph, ConcentricLevel):
-            return cls._says(graph.graph) if graph._edited else graph
+            return cls._says(graph.graph) if graph._is_edited() else graph
         if not {INTRA_EDGES, RADIAL_EDGES} <= set(getattr(graph, "canonical_etypes", ())):
             raise TypeError(
                 "expected a ConcentricLevel or a DGL heterograph with 'intra' and 'radial' edges, "
@@ -136,8 +145,7 @@ class ConcentricLevel(_Structure):
 
         It reads the edges with offsets up to ``kernel_size // 2``.
         """
-        level = ConcentricLevel.of(self)
-        return min(kernel_size // 2, level.num_spheres - 1) <= level._reach
+        return kernel_size // 2 <= ConcentricLevel.of(self)._reach
 
     def _fill(
         self, level: int, num_spheres: int, kernel_size: int, reach: int, source: Tensor, target: Tensor, copies: int
@@ -148,7 +156,7 @@ class ConcentricLevel(_Structure):
         self.num_vertices = icosphere(level).num_vertices
         self._reach = reach
         count = num_spheres * self.num_vertices // copies
-        loops = torch.arange(count)
+        loops = torch.arange(count, device=source.device)
         self.intra = Relation(source, target, (count, count), copies)
         self.intra_and_self = Relation(torch.cat([loops, source]), torch.cat([loops, target]), (count, count), copies)
 
@@ -197,6 +205,7 @@ class PoolingLevel(_Structure):
         self.num_fine, self.num_coarse = num_spheres * fine, num_spheres * coarse
         source, target = map(torch.from_numpy, pooling_edges(level, 1))
         self.edges = PoolingRelation(source, target, (fine, coarse), num_spheres)
+        self.to(torch.get_default_device())
 
     @classmethod
     def of(cls, graph: PoolingLevel | dgl.DGLGraph) -> PoolingLevel:
@@ -210,7 +219,7 @@ class PoolingLevel(_Structure):
             If a coarse node has no sources, or more than 256.
         """
         if isinstance(graph, PoolingLevel):
-            return cls._says(graph.graph) if graph._edited else graph
+            return cls._says(graph.graph) if graph._is_edited() else graph
         if POOL_EDGES not in getattr(graph, "canonical_etypes", ()):
             raise TypeError(
                 f"expected a PoolingLevel or a DGL graph fine -pool-> coarse, not {_describe(graph)}; "
@@ -272,14 +281,14 @@ def _sizes(graph: dgl.DGLGraph) -> tuple[int, int]:
 
 def _complete_reach(source: Tensor, target: Tensor, offset: Tensor, num_spheres: int, num_vertices: int) -> int:
     """Return the largest reach within which the radial edges are those of concentric icospheres, each once."""
-    for reach in range(1, num_spheres):
+    for reach in sorted({*range(1, num_spheres), *offset.abs().unique().tolist()}):
+        wanted = num_vertices * max(num_spheres - reach, 0)
         for value in (-reach, reach):
-            edges = offset == value
-            co_radial = bool((source[edges] - target[edges] == value * num_vertices).all())
-            wanted = num_vertices * (num_spheres - reach)
-            if not co_radial or not len(target[edges]) == len(target[edges].unique()) == wanted:
+            here = offset == value
+            co_radial = bool((source[here] - target[here] == value * num_vertices).all())
+            if not co_radial or not len(target[here]) == len(target[here].unique()) == wanted:
                 return reach - 1
-    return num_spheres - 1
+    return ANY_REACH
 
 
 def _offsets(graph: dgl.DGLGraph) -> Tensor:
@@ -314,7 +323,8 @@ def _marks(graph: dgl.DGLGraph) -> list[tuple[Any, int]]:
     """
     data = [graph.nodes[kind].data.get("sphere") for kind in graph.ntypes]
     data += [graph.edges[kind].data.get("offset") for kind in graph.canonical_etypes]
-    return [(graph._graph, 0)] + [(tensor, tensor._version) for tensor in data if tensor is not None]
+    versions = [(column, 0 if column.is_inference() else column._version) for column in data if column is not None]
+    return [(graph._graph, 0), *versions]
 
 
 def _same(marks: list[tuple[Any, int]], others: list[tuple[Any, int]]) -> bool:

@@ -28,9 +28,18 @@ def to_networkx(graph: dgl.DGLGraph) -> networkx.MultiDiGraph:
     networkx.MultiDiGraph
         Nodes 0 ... R·V - 1 with the attributes ``position`` (a tuple), ``radius`` and ``sphere``; edges with the key
         ``"intra"``, or the key ``"radial"`` and the attribute ``offset``.
+
+    Raises
+    ------
+    ValueError
+        If an edge of one type is there twice: networkx holds one of a key.
     """
     import networkx
 
+    for edge_type in (INTRA, RADIAL):
+        pairs = torch.stack(graph.edges(etype=edge_type), dim=1)
+        if len(pairs.unique(dim=0)) < len(pairs):
+            raise ValueError(f"an {edge_type!r} edge is there twice; make one of them with dgl.to_simple")
     result = networkx.MultiDiGraph()
     data = graph.nodes[NODE].data
     rows = zip(data["position"].tolist(), data["radius"].tolist(), data["sphere"].tolist(), strict=True)
@@ -49,8 +58,19 @@ def from_networkx(graph: networkx.MultiDiGraph) -> dgl.DGLGraph:
     """Return the DGL heterograph of a networkx graph with the attributes that :func:`to_networkx` writes.
 
     Edges come back ordered by target, then source.
+
+    Raises
+    ------
+    ValueError
+        If the nodes are not 0 ... N - 1 with those attributes, or an edge has another key.
     """
     dgl = require_dgl()
+    if any(not {"position", "radius", "sphere"} <= graph.nodes.get(node, {}).keys() for node in range(len(graph))):
+        raise ValueError(
+            "the nodes must be 0 to N - 1, each with position, radius and sphere, as to_networkx makes them"
+        )
+    if other := {key for _, _, key in graph.edges(keys=True)} - {INTRA, RADIAL}:
+        raise ValueError(f"an edge has the key {other.pop()!r}; give each edge the key {INTRA!r} or {RADIAL!r}")
     edges: dict[str, list[tuple[int, int, int]]] = {INTRA: [], RADIAL: []}
     for source, target, key, offset in graph.edges(keys=True, data="offset", default=0):
         edges[key].append((target, source, offset))

@@ -89,7 +89,7 @@ class PoolingRelation(Relation):
     def __init__(self, source: Tensor, target: Tensor, shape: tuple[int, int], copies: int = 1) -> None:
         super().__init__(source, target, shape, copies)
         degree = torch.bincount(target, minlength=shape[1])
-        place = torch.arange(len(target)) - (degree.cumsum(0) - degree)[target]
+        place = torch.arange(len(target), device=target.device) - (degree.cumsum(0) - degree)[target]
         table = source[degree.cumsum(0) - degree][:, None].repeat(1, int(degree.max()))
         table[target, place] = source
         self._add("table", side_by_side(table, shape[0], copies))
@@ -98,9 +98,9 @@ class PoolingRelation(Relation):
         readers, places = target[by_source], place[by_source]
         self._add("places", places.to(torch.uint8).repeat(copies))
         count = torch.bincount(source, minlength=shape[0])
-        row = torch.repeat_interleave(torch.arange(shape[0]), count)
-        column = torch.arange(len(row)) - (count.cumsum(0) - count)[row]
-        readers_table = torch.zeros(shape[0], int(count.max()), dtype=torch.int64)
+        row = torch.repeat_interleave(torch.arange(shape[0], device=source.device), count)
+        column = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+        readers_table = source.new_zeros(shape[0], int(count.max()))
         places_table = torch.full_like(readers_table, -1, dtype=torch.int16)
         readers_table[row, column], places_table[row, column] = readers, places.to(torch.int16)
         self._add("readers_table", side_by_side(readers_table, shape[1], copies))

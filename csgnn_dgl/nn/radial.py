@@ -38,7 +38,7 @@ class RadialConv(nn.Module):
     form
         ``"reference"``: DGL message passing over the ``radial`` edges, one offset at a time; ``"fast"``: one matrix
         product per tap on contiguous slices; ``"compiled"``: all taps of a block of vertices at once; ``"auto"``:
-        compiled or fast, unless the graph was edited and lacks radial edges.
+        compiled or fast, and over the radial edges that the graph has once they were edited.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class RadialConv(nn.Module):
         complete = level.has_radial_kernel(self.kernel_size)
         if self.form in ("fast", "compiled") and not complete:
             raise ValueError(
-                f"the graph lacks radial edges that a kernel of size {self.kernel_size} reads; "
+                f"the radial edges that a kernel of size {self.kernel_size} reads are not those of concentric spheres; "
                 "use form='reference' to convolve over the edges that it has"
             )
         if not complete and self.kernel_size > level.kernel_size:

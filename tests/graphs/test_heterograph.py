@@ -81,6 +81,20 @@ def test_networkx_round_trip(level: int, num_spheres: int, kernel_size: int) -> 
     assert torch.equal(back.edges["radial"].data["offset"], source // count - target // count)
 
 
+def test_networkx_graphs_that_cannot_be_kept_are_refused() -> None:
+    graph = concentric_heterograph(0, 2)
+    graph.add_edges(torch.tensor([3]), torch.tensor([15]), {"offset": torch.tensor([1])}, etype="radial")
+    with pytest.raises(ValueError, match="'radial' edge is there twice; make one of them with dgl.to_simple"):
+        to_networkx(graph)
+    there = to_networkx(concentric_heterograph(0, 2))
+    there.add_edge(0, 5)
+    with pytest.raises(ValueError, match="an edge has the key 1; give each edge the key 'intra' or 'radial'"):
+        from_networkx(there)
+    there.remove_node(7)
+    with pytest.raises(ValueError, match="the nodes must be 0 to N - 1, each with position, radius and sphere"):
+        from_networkx(there)
+
+
 def test_networkx_sees_connected_spheres_joined_by_radial_edges() -> None:
     joined = to_networkx(concentric_heterograph(1, 3)).to_undirected()
     assert networkx.is_connected(joined)

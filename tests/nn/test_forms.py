@@ -187,7 +187,7 @@ def test_layers_read_the_edges_that_the_graph_has() -> None:
         assert_same(got, results(layer, lambda h: layer(graph, h), features, seed))  # noqa: B023
         full = layer(concentric_heterograph(1, 3), features)
         assert not torch.allclose(got[0], full)
-    with pytest.raises(ValueError, match="lacks radial edges"):
+    with pytest.raises(ValueError, match="kernel of size 3 reads are not those of concentric spheres"):
         RadialConv(4, 4, form="fast").double()(graph, features)
 
 
