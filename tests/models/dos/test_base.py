@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from csgnn_dgl.geometry import icosahedral_rotations, random_rotations
-from csgnn_dgl.mapping import Environments, find_environments
+from csgnn_dgl.mapping import find_environments
 from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
@@ -36,17 +35,6 @@ def test_the_dos_of_a_snapshot_is_the_mean_over_its_atoms(kind, dtype):
 
 
 @all_models
-def test_snapshots_of_a_batch_do_not_see_each_other(kind):
-    model, (environments, snapshot) = small(kind), batch()
-    parts = [environments.chunk(0, 5), environments.chunk(5, 9), environments.chunk(9, 16)]
-    together = model(environments, snapshot, 3)
-    for number, (part, first) in enumerate(zip(parts, (0, 5, 9), strict=True)):
-        alone = Environments(part.vectors, part.centre, part.neighbour - first, len(part))
-        wanted = model(alone, torch.zeros(len(part), dtype=torch.int64), 1)[0]
-        torch.testing.assert_close(together[number], wanted, **TOLERANCE[torch.float64])
-
-
-@all_models
 def test_the_order_of_the_atoms_changes_nothing(kind):
     model, places, order = small(kind), positions(8), np.random.default_rng(3).permutation(8)
     torch.testing.assert_close(
@@ -64,32 +52,6 @@ def test_a_supercell_has_the_same_dos_per_atom(kind):
     )
     sheared = CELL + np.array([[0], [2], [0]]) * CELL[0]
     torch.testing.assert_close(dos_of(model, places, sheared), dos_of(model, places, CELL), **TOLERANCE[torch.float64])
-
-
-@all_models
-def test_rotations_change_nothing(kind, dtype):
-    model, (environments, snapshot) = small(kind, dtype), batch(dtype)
-    some = random_rotations(20, np.random.default_rng(0))
-    rotations = icosahedral_rotations() if kind == "csgnn" else np.concatenate([icosahedral_rotations()[:5], some])
-    with torch.no_grad():
-        wanted = model(environments, snapshot, 3)
-        for rotation in rotations:
-            turned = model(environments.rotated(torch.tensor(rotation)), snapshot, 3)
-            torch.testing.assert_close(turned, wanted, **TOLERANCE[dtype])
-            assert (dtype == torch.float64) or not torch.equal(turned, torch.zeros_like(turned))
-
-
-@all_models
-def test_a_training_step_reaches_every_parameter_and_is_the_same_bits_again(kind):
-    environments, snapshot = batch(torch.float32)
-    found = []
-    for _ in range(2):
-        model = small(kind, torch.float32).train()
-        model(environments, snapshot, 3).square().sum().backward()
-        gradients = [parameter.grad for parameter in model.parameters()]
-        assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
-        found.append([*gradients, *(buffer.clone() for buffer in model.buffers())])
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
 @all_models
