@@ -1,4 +1,4 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and where those stand that can be made again."""
 
 import os
 import tempfile
@@ -35,3 +35,18 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Return the folder for files that can be made again, whether it exists or not.
+
+    Returns
+    -------
+    Path
+        ``$CSGNN_CACHE``, else ``$XDG_CACHE_HOME/csgnn_dgl``, else ``~/.cache/csgnn_dgl``.
+    """
+    chosen = os.environ.get("CSGNN_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path(os.path.expanduser("~"), ".cache")) / "csgnn_dgl"

@@ -1,5 +1,7 @@
-"""The compiled kernels: made once, left out where they cannot be made, and the same bits at every run."""
+"""The compiled kernels: made once, left out where they cannot be made, safe to call, and the same bits at every run."""
 
+import ctypes
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool
 from csgnn_dgl.nn.compiled import CompiledLayer, run
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.ops import build, library
+from csgnn_dgl.nn.ops.arguments import ARGUMENTS
 from tests.tolerances import TOLERANCE
 
 needs_compiler = pytest.mark.skipif(not library.available(), reason="no g++ here, or CSGNN_KERNELS=off")
@@ -21,9 +24,9 @@ needs_compiler = pytest.mark.skipif(not library.available(), reason="no g++ here
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache of compiled libraries."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CSGNN_CACHE", str(tmp_path / "cache"))
     library._library.cache_clear()
-    yield tmp_path / "csgnn_dgl"
+    yield tmp_path / "cache"
     library._library.cache_clear()
 
 
@@ -68,10 +71,34 @@ def test_a_damaged_library_is_compiled_again(cache: Path) -> None:
 @pytest.mark.usefixtures("ready_made")
 def test_kernels_go_elsewhere_if_the_cache_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("CSGNN_CACHE", str(tmp_path / "file"))
     path = build.compiled_library()
     assert path is not None and path.is_file()
     assert tmp_path not in path.parents
+
+
+def declared(kernel: str) -> list[tuple[str, str]]:
+    """Name and type of the fields of a kernel's structure, as ``arguments.h`` has them."""
+    struct = "".join(word.title() for word in kernel.split("_"))
+    text = (build.SOURCES / "arguments.h").read_text()
+    body = re.sub("//.*", "", re.search(rf"struct {struct} {{(.*?)}};", text, re.DOTALL)[1])  # type: ignore[index]
+    fields = []
+    for line in filter(None, (part.strip() for part in body.split(";"))):
+        kind, names = re.fullmatch(r"((?:const )?\w+\*?) (.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        fields += [(name.strip(), kind) for name in names.split(",")]
+    return fields
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernel", ARGUMENTS)
+def test_python_and_cpp_agree_on_the_arguments(kernel: str) -> None:
+    fields = declared(kernel)
+    kinds = {ctypes.c_int64: "int64_t", ctypes.c_bool: "bool"}
+    wanted = [(name, kinds.get(kind, "*")) for name, kind in ARGUMENTS[kernel]._fields_]  # type: ignore[misc]
+    assert [(name, "*" if kind.endswith("*") else kind) for name, kind in fields] == wanted
+    for dtype in ("float32", "float64", "bfloat16"):
+        size = getattr(library._library(), f"{kernel}_{dtype}_bytes")
+        assert size() == ctypes.sizeof(ARGUMENTS[kernel])
 
 
 def test_layers_run_on_torch_where_there_is_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The built-in data set: objects made on the spot, for everybody who has no data at hand."""
 
-import os
 import zlib
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.files import atomic_write
+from csgnn_dgl.files import atomic_write, cache_folder
 
 BUILTIN_CLASSES = tuple(CLASSES)
 SHAPES_PER_CLASS = {"train": 80, "test": 40}
@@ -41,9 +40,8 @@ def builtin_shapes(
     seed
         Another seed makes another data set.
     cache
-        Read and write the cache folder. It is ``$CSGNN_CACHE``, else ``$XDG_CACHE_HOME/csgnn_dgl``, else
-        ``~/.cache/csgnn_dgl``; where it cannot be written to, or holds a broken file, the shapes are made
-        anew.
+        Read and write the cache folder (:func:`csgnn_dgl.files.cache_folder`); where it cannot be written to, or holds
+        a broken file, the shapes are made anew.
     progress
         Show a progress bar on stderr while shapes are made.
 
@@ -63,7 +61,7 @@ def builtin_shapes(
     if seed < 0:
         raise InputError(f"the seed of the built-in data set is {seed}; give a whole number from 0.")
     count = SHAPES_PER_CLASS[split]
-    path = _cache_folder() / f"builtin-v{VERSION}-{split}-{num_points}-{seed}.npz" if cache else None
+    path = cache_folder() / f"builtin-v{VERSION}-{split}-{num_points}-{seed}.npz" if cache else None
     points = _read_cache(path, (len(CLASSES) * count, num_points, 3)) if path else None
     if points is None:
         keys = [(name, number) for name in CLASSES for number in range(count)]
@@ -81,15 +79,6 @@ def make_shape(name: str, split: str, number: int, num_points: int = 1024, seed:
     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), CLOUD_SPLITS.index(split), number])
     solid = CLASSES[name](rng).stretched(*np.exp(rng.uniform(-LARGEST_STRETCH, LARGEST_STRETCH, 3)))
     return sample_mesh(Path(name), solid.vertices, solid.faces, num_points, rng).astype(np.float32)
-
-
-def _cache_folder() -> Path:
-    """Return the folder for cached files, whether it exists or not."""
-    chosen = os.environ.get("CSGNN_CACHE")
-    if chosen:
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path(os.path.expanduser("~"), ".cache")) / "csgnn_dgl"
 
 
 def _read_cache(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float32] | None:

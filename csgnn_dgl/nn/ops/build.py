@@ -10,19 +10,20 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from csgnn_dgl.files import atomic_write
+from csgnn_dgl.files import atomic_write, cache_folder
 
-SOURCE = Path(__file__).with_name("cpp") / "concentric.cpp"
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-fopenmp", "-Wno-unknown-pragmas")
+SOURCES = Path(__file__).with_name("cpp")
+FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp", "-Wno-unknown-pragmas")
 
 
 def compiled_library() -> Path | None:
     """Return the compiled kernels, compiling them if this machine has not done so yet (some seconds).
 
-    The compiler is ``$CXX`` or ``g++``. The library is kept in ``$XDG_CACHE_HOME/csgnn_dgl`` (``~/.cache/csgnn_dgl``)
-    under a name made from the source, the flags, the compiler and the processor; where that folder cannot be written,
+    The compiler is ``$CXX`` or ``g++``. The library is kept in the cache folder (:func:`csgnn_dgl.files.cache_folder`)
+    under a name made from the sources, the flags, the compiler and the processor; where that folder cannot be written,
     in a new temporary folder of this process.
 
     Returns
@@ -30,40 +31,39 @@ def compiled_library() -> Path | None:
     Path or None
         None where there is no compiler, or it fails (with a warning): the layers then run on torch alone.
     """
-    compiler = _compiler()
-    if compiler is None:
+    compiler = shlex.split(os.environ.get("CXX") or "g++")
+    if not sys.platform.startswith("linux") or shutil.which(compiler[0]) is None:
         return None
-    name = f"concentric-{_fingerprint(compiler)}.so"
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csgnn_dgl"
-    if (folder / name).is_file():
-        return folder / name
+    library = cache_folder() / f"kernels-{_fingerprint(compiler)}.so"
+    if library.is_file():
+        return library
     try:
-        return _compile(compiler, folder / name)
+        return _compile(compiler, library)
     except OSError:
-        return _compile(compiler, Path(tempfile.mkdtemp(prefix="csgnn_dgl-")) / name)
-
-
-def _compiler() -> list[str] | None:
-    command = shlex.split(os.environ.get("CXX") or "g++")
-    return command if sys.platform.startswith("linux") and shutil.which(command[0]) else None
+        return _compile(compiler, Path(tempfile.mkdtemp(prefix="csgnn_dgl-")) / library.name)
 
 
 def _fingerprint(compiler: list[str]) -> str:
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=False).stdout
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.is_file() else []
     processor = sorted({line for line in lines if line.startswith(("model", "flags", "Features", "CPU part"))})
-    parts = [SOURCE.read_bytes(), version, " ".join([*compiler, *FLAGS, *processor]).encode()]
+    sources = [part for path in sorted(SOURCES.iterdir()) for part in (path.name.encode(), path.read_bytes())]
+    parts = [*sources, version, " ".join([*compiler, *FLAGS, *processor]).encode()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
 def _compile(compiler: list[str], target: Path) -> Path | None:
+    def run(*arguments: str) -> None:
+        subprocess.run([*compiler, *arguments], capture_output=True, text=True, check=True)
+
     try:
-        with atomic_write(target) as temporary:
-            command = [*compiler, *FLAGS, str(SOURCE), "-o", str(temporary)]
-            subprocess.run(command, capture_output=True, text=True, check=True)
+        with atomic_write(target) as library, tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
+            sources = sorted(SOURCES.glob("*.cpp"))
+            objects = [str(Path(folder, source.name).with_suffix(".o")) for source in sources]
+            # One process for each type of features.
+            list(pool.map(lambda source, made: run(*FLAGS, "-c", str(source), "-o", made), sources, objects))
+            run("-shared", "-fopenmp", *objects, "-o", str(library))
     except subprocess.CalledProcessError as error:
         reason = (error.stderr.strip().splitlines() or ["no message"])[0]
         warnings.warn(

@@ -4,8 +4,8 @@ The kernels run on the CPU. They take float32, float64 and bfloat16 features; wi
 gradients are float32, and so are products and sums. They are compiled by g++ when first needed, for the processor at
 hand; where there is no compiler, or the environment has ``CSGNN_KERNELS=off``, `available` says so.
 
-Every function takes contiguous tensors in memory and raises ValueError for others before anything is computed, so that
-no argument ends the interpreter. The same number of threads gives the same bits again.
+Every function takes contiguous tensors in memory, empty ones as well, and raises ValueError for others before anything
+is computed, so that no argument ends the interpreter. The same number of threads gives the same bits again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from csgnn_dgl.allocator import empty
+from csgnn_dgl.nn.ops.arguments import ARGUMENTS
 from csgnn_dgl.nn.ops.build import compiled_library
 
 MAX_TAPS = 64
@@ -131,17 +132,13 @@ def intra_forward(
     Forward
         Result (R, V, B, F).
     """
-    at = _Checked("intra_forward", features)
-    at.features("features", features, 4)
-    spheres, vertices, batch, depth = features.shape
-    at.parameter("weight", weight, (depth, *weight.shape[-1:]))
-    columns = weight.shape[1]
-    at.edges("sources", sources, "offsets", offsets, spheres * vertices)
-    result, measured = _after(at, (spheres, vertices, batch, columns), bias, moments, norm, residual and depth)
-    edges, sizes = (sources, offsets), (spheres * vertices, batch, depth, columns)
-    then = _then(measured, norm, features if residual else None)
-    at.call(features, weight, bias, *edges, result, *sizes, *then)
-    return Forward(result, measured)
+    call = _Call("intra_forward", features)
+    spheres, vertices, _, depth = call.shape("features", features, 4)
+    _, columns = call.shape("weight", weight, 2)
+    call.parameters((depth, columns), weight=weight)
+    call.edges(sources, offsets, spheres * vertices, "sources")
+    call.values |= {"nodes": spheres * vertices}
+    return _forward(call, features, columns, bias, moments, norm, residual)
 
 
 def radial_forward(
@@ -172,20 +169,15 @@ def radial_forward(
     Forward
         Result (R, V, B, F).
     """
-    at = _Checked("radial_forward", features)
-    at.features("features", features, 4)
-    spheres, vertices, batch, depth = features.shape
-    taps = at.taps(weight, (depth, *weight.shape[-1:]))
-    columns = weight.shape[2]
+    call = _Call("radial_forward", features)
+    spheres, vertices, _, depth = call.shape("features", features, 4)
+    columns = call.taps(weight, depth)
     if line is not None:
-        at.channels("line", line, depth)
+        call.parameters((depth,), line_scale=line.scale, line_shift=line.shift)
         if residual:
             raise ValueError("radial_forward adds no residual to features on a line; apply the line first")
-    result, measured = _after(at, (spheres, vertices, batch, columns), bias, moments, norm, residual and depth)
-    sizes = (spheres, vertices, batch, taps, depth, columns)
-    then = _then(measured, norm, features if residual else None)
-    at.call(features, weight, bias, result, *sizes, *(line or (None, None)), *then)
-    return Forward(result, measured)
+    call.values |= {"spheres": spheres, "vertices": vertices, "on_line": line is not None}
+    return _forward(call, features, columns, bias, moments, norm, residual)
 
 
 def intra_backward(
@@ -223,20 +215,15 @@ def intra_backward(
     Backward
         (R, V, B, C), (C, F) and (2, C) float64.
     """
-    at = _Checked("intra_backward", gradient)
-    at.features("gradient", gradient, 4)
-    spheres, vertices, batch, columns = gradient.shape
-    depth = len(weight)
-    at.parameter("weight", weight, (depth, columns))
-    at.edges("targets", targets, "offsets", offsets, spheres * vertices)
-    shape = (spheres, vertices, batch, depth)
-    found = _before(at, shape, features, weight, wanted, before)
+    call = _Call("intra_backward", gradient)
+    spheres, vertices, batch, columns = call.shape("gradient", gradient, 4)
+    depth, _ = call.shape("weight", weight, 2)
+    call.parameters((depth, columns), weight=weight)
+    call.edges(targets, offsets, spheres * vertices, "targets")
     if residual is not None:
-        at.features("residual", residual, shape)
-    sizes = (spheres * vertices, batch, depth, columns)
-    made = (found.features, residual if wanted else None, found.weight)
-    at.call(gradient, features, weight, targets, offsets, *made, *sizes, *(before or (None,) * 4), found.sums)
-    return found
+        call.features((spheres, vertices, batch, depth), residual=residual)
+    call.values |= {"nodes": spheres * vertices, "adds_residual": residual is not None}
+    return _backward(call, gradient, features, weight, wanted, before)
 
 
 def radial_backward(
@@ -267,56 +254,49 @@ def radial_backward(
     Backward
         (R, V, B, C), (K, C, F) and (2, C) float64.
     """
-    at = _Checked("radial_backward", gradient)
-    at.features("gradient", gradient, 4)
-    spheres, vertices, batch, columns = gradient.shape
-    depth = weight.shape[1] if weight.dim() == 3 else -1
-    taps = at.taps(weight, (depth, columns))
+    call = _Call("radial_backward", gradient)
+    spheres, vertices, _, columns = call.shape("gradient", gradient, 4)
+    _, depth, _ = call.shape("weight", weight, 3)
+    if call.taps(weight, depth) != columns:
+        raise ValueError(f"radial_backward: weight must have F = {columns} columns, got {tuple(weight.shape)}")
     if (result is None) != (norm is None):
-        raise ValueError("radial_backward needs result and norm both, or none of them")
+        raise ValueError("radial_backward needs result and norm, or none of them")
     if result is not None and norm is not None:
-        at.features("result", result, gradient.shape)
-        at.channels("norm", norm, columns)
-    found = _before(at, (spheres, vertices, batch, depth), features, weight, wanted, before)
-    given = (gradient, result, *(norm or (None,) * 5), features, weight)
-    sizes = (spheres, vertices, batch, taps, depth, columns)
-    at.call(*given, found.features, found.weight, *sizes, *(before or (None,) * 4), found.sums)
-    return found
+        call.features(gradient.shape, result=result)
+        call.parameters((columns,), **{f"norm_{name}": value for name, value in norm._asdict().items()})
+    call.values |= {"spheres": spheres, "vertices": vertices, "after_norm": norm is not None}
+    return _backward(call, gradient, features, weight, wanted, before)
 
 
 def norm_forward(y: Tensor, line: Line, residual: Tensor | None = None, out: Tensor | None = None) -> Tensor:
     """Return relu(scale · y + shift), plus the residual: (..., F), in `out` if it is given (which may be y)."""
-    at = _Checked("norm_forward", y)
-    at.features("y", y)
-    at.channels("line", line, y.shape[-1])
-    if residual is not None:
-        at.features("residual", residual, y.shape)
+    call = _Call("norm_forward", y)
     result = empty(tuple(y.shape), y.dtype) if out is None else out
-    at.features("out", result, y.shape)
-    at.call(y, *line, residual, result, y.numel() // y.shape[-1], y.shape[-1])
+    call.features(y.shape, input=y, result=result)
+    call.parameters(y.shape[-1:], **line._asdict())
+    if residual is not None:
+        call.features(y.shape, residual=residual)
+    call.run(**_rows(y), adds_residual=residual is not None)
     return result
 
 
 def norm_sums(gradient: Tensor, norm: Norm) -> Tensor:
     """Return the sums of the gradient that the ReLU lets through, and of the same times (y - mean): (2, F) float64."""
-    at = _Checked("norm_sums", gradient)
-    at.features("gradient", gradient)
-    columns = gradient.shape[-1]
-    at.norm("norm", norm, gradient.shape)
-    sums = torch.empty(2, columns, dtype=torch.float64)
-    at.call(gradient, *norm, sums, gradient.numel() // columns, columns)
+    call = _Call("norm_sums", gradient)
+    call.features(gradient.shape, gradient=gradient, input=norm.input)
+    call.parameters(gradient.shape[-1:], scale=norm.scale, shift=norm.shift, mean=norm.mean)
+    sums = torch.empty(2, gradient.shape[-1], dtype=torch.float64)
+    call.run(**_rows(gradient), sums=sums)
     return sums
 
 
 def norm_backward(gradient: Tensor, y: Tensor, norm: NormGradient) -> Tensor:
     """Return the gradient (..., F) of a norm's input y from that of its output."""
-    at = _Checked("norm_backward", gradient)
-    at.features("gradient", gradient)
-    at.features("y", y, gradient.shape)
-    columns = gradient.shape[-1]
-    at.channels("norm", norm, columns)
+    call = _Call("norm_backward", gradient)
+    call.features(gradient.shape, gradient=gradient, input=y)
+    call.parameters(gradient.shape[-1:], **norm._asdict())
     result = empty(tuple(gradient.shape), gradient.dtype)
-    at.call(gradient, y, *norm, result, gradient.numel() // columns, columns)
+    call.run(**_rows(gradient), input_gradient=result)
     return result
 
 
@@ -339,13 +319,15 @@ def max_forward(
     tuple
         (targets, M), and the same in uint8 or None.
     """
-    at = _Checked("max_forward", features)
-    at.features("features", features, 2)
-    at.edges("sources", sources, "offsets", offsets)
-    shape = (len(offsets) - 1, features.shape[1])
-    maximum = empty(shape, features.dtype)
-    places = empty(shape, torch.uint8) if winners else None
-    at.call(features, sources, offsets, maximum, places, *shape)
+    call = _Call("max_forward", features)
+    rows, length = call.shape("features", features, 2)
+    call.features((rows, length), features=features)
+    targets = call.edges(sources, offsets, None, "sources")
+    maximum = empty((targets, length), features.dtype)
+    places = empty((targets, length), torch.uint8) if winners else None
+    call.run(
+        source_count=rows, target_count=targets, length=length, result=maximum, winners=places, wants_winners=winners
+    )
     return maximum, places
 
 
@@ -364,133 +346,164 @@ def max_backward(gradient: Tensor, winners: Tensor, targets: Tensor, places: Ten
     torch.Tensor
         (sources, M).
     """
-    at = _Checked("max_backward", gradient)
-    at.features("gradient", gradient, 2)
-    at.tensor("winners", winners, torch.uint8, gradient.shape)
-    at.edges("targets", targets, "offsets", offsets)
-    at.tensor("places", places, torch.uint8, targets.shape)
-    result = empty((len(offsets) - 1, gradient.shape[1]), gradient.dtype)
-    at.call(gradient, winners, targets, places, offsets, result, *result.shape)
+    call = _Call("max_backward", gradient)
+    rows, length = call.shape("gradient", gradient, 2)
+    call.features((rows, length), gradient=gradient)
+    call.take(torch.uint8, (rows, length), winners=winners)
+    count = call.edges(targets, offsets, None, "targets")
+    call.take(torch.uint8, targets.shape, places=places)
+    result = empty((count, length), gradient.dtype)
+    call.run(source_count=count, target_count=rows, length=length, features_gradient=result)
     return result
 
 
 def overall_max(features: Tensor) -> tuple[Tensor, Tensor]:
     """Maximum of each column of (rows, M), at most 2³¹ - 1 rows, and the row it is in: (M,), and (M,) int64."""
-    at = _Checked("overall_max", features)
-    at.features("features", features, 2)
-    if len(features) >= 2**31:
-        raise ValueError(f"overall_max takes 2³¹ - 1 rows at the most, got {len(features)}")
-    maximum = empty((features.shape[1],), features.dtype)
-    winners = empty((features.shape[1],), torch.int64)
-    at.call(features, maximum, winners, *features.shape)
+    call = _Call("overall_max", features)
+    rows, length = call.shape("features", features, 2)
+    call.features((rows, length), features=features)
+    if not 0 < rows < 2**31:
+        raise ValueError(f"overall_max takes 1 to 2³¹ - 1 rows, got {rows}")
+    maximum = empty((length,), features.dtype)
+    winners = empty((length,), torch.int64)
+    call.run(rows=rows, length=length, result=maximum, winners=winners)
     return maximum, winners
 
 
-class _Checked:
-    """The checks of a kernel's arguments, then its call."""
+class _Call:
+    """The arguments of a kernel, each checked as it is taken, and the call."""
 
     def __init__(self, kernel: str, features: Tensor) -> None:
         self.kernel = kernel
-        if features.dtype not in _NAMES:
-            raise ValueError(f"{kernel} takes float32, float64 and bfloat16 features, got {features.dtype}")
         self.stored, self.computed = features.dtype, computed(features.dtype)
-
-    def tensor(self, name: str, tensor: Tensor, dtype: torch.dtype, shape: tuple[int, ...] | int | None = None) -> None:
-        """Raise ValueError unless a tensor has this dtype, this shape or number of axes, and lies in memory as is."""
-        fine = shape is None or (tensor.dim() == shape if isinstance(shape, int) else tensor.shape == shape)
-        if not fine or tensor.dtype != dtype or tensor.numel() == 0 or not _in_memory(tensor):
-            wanted = "" if shape is None else f" with {shape} axes" if isinstance(shape, int) else f" {tuple(shape)}"
+        self.values: dict[str, Tensor | int | None] = {}
+        if features.dtype not in _NAMES or features.dim() == 0:
             raise ValueError(
-                f"{self.kernel}: {name} must be a contiguous {dtype} tensor{wanted} in the memory of the CPU and not "
-                f"empty, got a {type(tensor).__name__} of {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
+                f"{kernel} takes float32, float64 or bfloat16 features with axes, got {features.dtype} "
+                f"{tuple(features.shape)}"
             )
 
-    def features(self, name: str, tensor: Tensor, shape: tuple[int, ...] | int | None = None) -> None:
-        self.tensor(name, tensor, self.stored, shape)
+    def shape(self, name: str, tensor: Tensor, axes: int) -> tuple[int, ...]:
+        """Return a shape of so many axes."""
+        if tensor.dim() != axes:
+            raise ValueError(f"{self.kernel}: {name} must have {axes} axes, got {tuple(tensor.shape)}")
+        return tuple(tensor.shape)
 
-    def parameter(self, name: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
-        self.tensor(name, tensor, self.computed, shape)
+    def take(self, dtype: torch.dtype, shape: tuple[int, ...], **tensors: Tensor) -> None:
+        """Take tensors of this dtype and shape that lie in memory as they are."""
+        for name, tensor in tensors.items():
+            if tensor.dtype != dtype or tensor.shape != shape or not _in_memory(tensor):
+                raise ValueError(
+                    f"{self.kernel}: {name} must be a contiguous {dtype} tensor {tuple(shape)} in the memory of the "
+                    f"CPU, got a {type(tensor).__name__} of {tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"
+                )
+        self.values |= tensors
 
-    def channels(self, name: str, line: tuple[Tensor, ...], channels: int) -> None:
-        for field, tensor in zip(type(line)._fields, line, strict=True):  # type: ignore[attr-defined]
-            self.parameter(f"{name}.{field}", tensor, (channels,))
+    def features(self, shape: tuple[int, ...], **tensors: Tensor) -> None:
+        self.take(self.stored, shape, **tensors)
 
-    def norm(self, name: str, norm: Norm, shape: tuple[int, ...]) -> None:
-        self.features(f"{name}.input", norm.input, shape)
-        for field in ("scale", "shift", "mean"):
-            self.parameter(f"{name}.{field}", getattr(norm, field), shape[-1:])
+    def parameters(self, shape: tuple[int, ...], **tensors: Tensor) -> None:
+        self.take(self.computed, shape, **tensors)
 
-    def taps(self, weight: Tensor, shape: tuple[int, ...]) -> int:
-        taps = len(weight)
-        self.parameter("weight", weight, (taps, *shape))
+    def taps(self, weight: Tensor, depth: int) -> int:
+        """Take the weight of a radial convolution; return its number of columns."""
+        taps, _, columns = self.shape("weight", weight, 3)
+        self.parameters((taps, depth, columns), weight=weight)
         if taps % 2 == 0 or taps > MAX_TAPS:
             raise ValueError(f"{self.kernel}: weight must have an odd number of taps below {MAX_TAPS}, got {taps}")
-        return taps
+        self.values["taps"] = taps
+        return columns
 
-    def edges(self, name: str, nodes: Tensor, offsets_name: str, offsets: Tensor, count: int | None = None) -> None:
-        self.tensor(name, nodes, torch.int32, 1)
-        self.tensor(offsets_name, offsets, torch.int32, 1 if count is None else (count + 1,))
+    def edges(self, nodes: Tensor, offsets: Tensor, count: int | None, name: str) -> int:
+        """Take compressed edges of `count` nodes; return that number."""
+        (found,) = self.shape("offsets", offsets, 1)
+        count = max(found - 1, 0) if count is None else count
+        self.take(torch.int32, (count + 1,), offsets=offsets)
+        self.take(torch.int32, nodes.shape[:1], **{name: nodes})
+        self.values["edges"] = len(nodes)
+        return count
 
-    def call(self, *arguments: Tensor | int | None) -> None:
-        """Call the kernel: tensors as pointers, None as null."""
+    def run(self, **values: Tensor | int | None) -> None:
+        """Call the kernel with what was taken and these values."""
         library = _library()
         if library is None:
-            raise ValueError(f"{self.kernel} needs the compiled kernels, for which there is no compiler; use torch")
-        # OpenMP keeps the number of threads for each thread that calls it; torch sets it where it runs itself.
-        library.use_threads(torch.get_num_threads())
-        getattr(library, f"{self.kernel}_{_NAMES[self.stored]}")(*map(_convert, arguments))
+            raise ValueError(f"{self.kernel} needs the compiled kernels, and there is no compiler; let torch compute")
+        # self.values and values hold the tensors until the kernel is done.
+        pointers = {
+            name: value.data_ptr() if isinstance(value, Tensor) else value
+            for name, value in (self.values | values).items()
+        }
+        kernel = getattr(library, f"{self.kernel}_{_NAMES[self.stored]}")
+        answer = kernel(ctypes.byref(ARGUMENTS[self.kernel](**pointers)), torch.get_num_threads())
+        if answer == 1:
+            raise ValueError(f"{self.kernel}: edges must name nodes that exist, and for a maximum 1 to 256 each")
+        if answer != 0:
+            raise MemoryError(f"{self.kernel} found no memory for its sums; take smaller batches")
 
 
 def _in_memory(tensor: Tensor) -> bool:
     if tensor.device.type != "cpu" or tensor.layout != torch.strided or not tensor.is_contiguous() or tensor.is_neg():
         return False
     try:
-        return tensor.data_ptr() != 0  # fake tensors and others without memory have none, or say so
+        return tensor.data_ptr() != 0 or tensor.numel() == 0  # fake tensors have no memory, or say so
     except RuntimeError:
         return False
 
 
-def _convert(argument: Tensor | int | None) -> ctypes.c_void_p | ctypes.c_int64:
-    if isinstance(argument, Tensor):
-        return ctypes.c_void_p(argument.data_ptr())
-    return ctypes.c_void_p(None) if argument is None else ctypes.c_int64(argument)
+def _rows(tensor: Tensor) -> dict[str, int]:
+    return {"rows": tensor.numel() // max(1, tensor.shape[-1]), "channels": tensor.shape[-1]}
 
 
-def _after(
-    at: _Checked, shape: tuple[int, ...], bias: Tensor | None, moments: bool, norm: Line | None, residual: int
-) -> tuple[Tensor, Tensor | None]:
-    """Check what follows a convolution; return its result and moments, to be written."""
-    columns = shape[-1]
-    if bias is not None:
-        at.parameter("bias", bias, (columns,))
+def _forward(
+    call: _Call,
+    features: Tensor,
+    columns: int,
+    bias: Tensor | None,
+    moments: bool,
+    norm: Line | None,
+    residual: bool,
+) -> Forward:
+    """Take what both convolutions take, and run."""
+    *grid, batch, depth = features.shape
+    call.features(features.shape, features=features)
+    call.parameters((columns,), bias=torch.zeros(columns, dtype=call.computed) if bias is None else bias)
     if norm is not None:
-        at.channels("norm", norm, columns)
-    if residual and (norm is None or residual != columns):
-        raise ValueError(
-            f"{at.kernel} adds a residual after a norm and to as many channels, not {residual} to {columns}"
-        )
-    result = empty(shape, at.stored)
-    return result, torch.empty(2, columns, dtype=torch.float64) if moments else None
+        call.parameters((columns,), **norm._asdict())
+    if residual and (norm is None or depth != columns):
+        raise ValueError(f"{call.kernel} adds a residual after a norm to as many channels, not {depth} to {columns}")
+    result = empty((*grid, batch, columns), call.stored)
+    measured = torch.empty(2, columns, dtype=torch.float64) if moments else None
+    if measured is not None:
+        call.values |= {"mean": measured[0], "scatter": measured[1]}
+    call.values |= {"measures": moments, "normalises": norm is not None, "adds_features": residual}
+    call.run(batch=batch, in_channels=depth, out_channels=columns, result=result)
+    return Forward(result, measured)
 
 
-def _then(moments: Tensor | None, norm: Line | None, residual: Tensor | None) -> tuple[Tensor | None, ...]:
-    return (*((None, None) if moments is None else moments.unbind()), *(norm or (None, None)), residual)
-
-
-def _before(
-    at: _Checked, shape: tuple[int, ...], features: Tensor | None, weight: Tensor, wanted: bool, before: Norm | None
+def _backward(
+    call: _Call, gradient: Tensor, features: Tensor | None, weight: Tensor, wanted: bool, before: Norm | None
 ) -> Backward:
-    """Check what came before a convolution; return its gradients, to be written (the weight's: added to)."""
-    if features is not None:
-        at.features("features", features, shape)
-    elif before is None:
-        raise ValueError(f"{at.kernel} needs features, or before with the norm that makes them")
+    """Take what both convolutions take, and run."""
+    depth, columns = weight.shape[-2:]
+    shape = (*gradient.shape[:3], depth)
+    call.features(gradient.shape, gradient=gradient)
     if before is not None:
-        at.norm("before", before, shape)
+        call.features(shape, before=before.input)
+        call.parameters((depth,), scale=before.scale, shift=before.shift, mean=before.mean)
         if not wanted:
-            raise ValueError(f"{at.kernel} sums a gradient for the norm before only where it is wanted")
-    sums = None if before is None else torch.empty(2, shape[-1], dtype=torch.float64)
-    return Backward(empty(shape, at.stored) if wanted else None, torch.zeros_like(weight), sums)
+            raise ValueError(f"{call.kernel} sums a gradient for the norm before only where it is wanted")
+    elif features is None:
+        raise ValueError(f"{call.kernel} needs features, or before with the norm that makes them")
+    read = features if before is None or features is not None else before.input
+    assert read is not None
+    call.features(shape, features=read)
+    call.values |= {"on_line": features is None, "wants_features": wanted, "sums_before": before is not None}
+    sums = None if before is None else torch.empty(2, depth, dtype=torch.float64)
+    feature_gradient = empty(shape, call.stored) if wanted else None
+    found = Backward(feature_gradient, torch.zeros(weight.shape, dtype=call.computed), sums)
+    call.values |= {"features_gradient": feature_gradient, "weight_gradient": found.weight, "sums": sums}
+    call.run(batch=gradient.shape[2], in_channels=depth, out_channels=columns)
+    return found
 
 
 @cache

@@ -1,4 +1,3 @@
-import os
 import time
 from pathlib import Path
 
@@ -150,18 +149,6 @@ def test_no_cache_where_none_can_be(cache_folder: Path) -> None:
     cache_folder.write_text("a file where the folder would be")
     assert builtin_shapes("test", 64).points.shape == (len(BUILTIN_CLASSES), 64, 3)
     assert cache_folder.read_text() == "a file where the folder would be"
-
-
-def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.delenv("CSGNN_CACHE", raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    assert shapes._cache_folder() == tmp_path / ".cache" / "csgnn_dgl"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert shapes._cache_folder() == tmp_path / "xdg" / "csgnn_dgl"
-    monkeypatch.setenv("CSGNN_CACHE", "~/mine")
-    assert shapes._cache_folder() == tmp_path / "mine"
-    assert os.listdir(tmp_path) == []
 
 
 def test_progress_goes_to_stderr(cache_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,3 @@
+#include "exports.h"
+
+CSGNN_KERNELS(BFloat16, bfloat16)

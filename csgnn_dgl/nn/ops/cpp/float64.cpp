@@ -1,0 +1,3 @@
+#include "exports.h"
+
+CSGNN_KERNELS(double, float64)
