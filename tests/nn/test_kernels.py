@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool
@@ -99,6 +101,132 @@ def test_python_and_cpp_agree_on_the_arguments(kernel: str) -> None:
     for dtype in ("float32", "float64", "bfloat16"):
         size = getattr(library._library(), f"{kernel}_{dtype}_bytes")
         assert size() == ctypes.sizeof(ARGUMENTS[kernel])
+
+
+def example(kernel: str, dtype: torch.dtype = torch.float32, batch: int = 2) -> dict[str, Any]:
+    """Valid arguments of a kernel that use all that it offers: 3 spheres of 4 vertices in a ring, 5 channels."""
+    computed = library.computed(dtype)
+    nodes, channels = torch.arange(12, dtype=torch.int32), torch.ones(5, dtype=computed)
+    ring = torch.stack([nodes, nodes // 4 * 4 + (nodes + 1) % 4], dim=1).flatten().to(torch.int32)
+    offsets = torch.arange(0, 25, 2, dtype=torch.int32)
+    features = torch.randn(3, 4, batch, 5, dtype=dtype)
+    line, norm = library.Line(channels, channels), library.Norm(features, channels, channels, channels)
+    slopes = library.NormGradient(*[channels] * 5)
+    weight = torch.randn(3, 5, 5, dtype=computed)
+    rows = features.flatten(0, 1).flatten(1)
+    edges = {"sources": ring, "offsets": offsets}
+    after = {"bias": channels, "moments": True, "norm": line}
+    winners = torch.zeros(rows.shape, dtype=torch.uint8)
+    examples: dict[str, dict[str, Any]] = {
+        "intra_forward": {"features": features, "weight": weight[0], **edges, **after, "residual": True},
+        "radial_forward": {"features": features, "weight": weight, "line": line, **after},
+        "intra_backward": {
+            "gradient": features,
+            "features": features,
+            "weight": weight[0],
+            "targets": ring,
+            "offsets": offsets,
+            "residual": features,
+            "before": norm,
+        },
+        "radial_backward": {
+            "gradient": features,
+            "features": None,
+            "weight": weight,
+            "result": features,
+            "norm": slopes,
+            "before": norm,
+        },
+        "norm_forward": {"y": features, "line": line, "residual": features, "out": torch.empty_like(features)},
+        "norm_sums": {"gradient": features, "norm": norm},
+        "norm_backward": {"gradient": features, "y": features, "norm": slopes},
+        "max_forward": {"features": rows, **edges},
+        "max_backward": {
+            "gradient": rows,
+            "winners": winners,
+            "targets": ring,
+            "places": torch.zeros(24, dtype=torch.uint8),
+            "offsets": offsets,
+        },
+        "overall_max": {"features": rows},
+    }
+    return examples[kernel]
+
+
+FREE_LENGTHS = {
+    ("radial_forward", "features"),
+    ("max_forward", "offsets"),
+    ("max_backward", "offsets"),
+    ("overall_max", "features"),
+}
+
+
+def spoilt(tensor: Tensor) -> Iterator[Tensor]:
+    """Tensors that no kernel may touch in the place of this one."""
+    yield tensor.to("meta")
+    yield FakeTensorMode().from_tensor(tensor)
+    yield tensor.to(torch.float16)
+    yield tensor.to_sparse()
+    yield torch.stack([tensor, tensor], dim=-1)[..., 0]  # not contiguous
+    yield tensor[None]
+    yield tensor.sum().to(tensor.dtype)
+    if tensor.is_floating_point():
+        yield torch._neg_view(tensor)
+        yield torch._efficientzerotensor(tensor.shape, dtype=tensor.dtype)
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernel", ARGUMENTS)
+def test_a_kernel_refuses_tensors_that_it_cannot_read(kernel: str) -> None:
+    function, valid = getattr(library, kernel), example(kernel)
+    function(**valid)
+    for name, value in valid.items():
+        parts = value if isinstance(value, tuple) else (value,)
+        for place, part in enumerate(parts):
+            if not isinstance(part, Tensor):
+                continue
+            for wrong in (*spoilt(part), *(() if (kernel, name) in FREE_LENGTHS else (part[:-1],))):
+                changed = [*parts[:place], wrong, *parts[place + 1 :]]
+                given = type(value)(*changed) if isinstance(value, tuple) else wrong
+                with pytest.raises(ValueError, match=kernel):
+                    function(**valid | {name: given})
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernel", ["intra_forward", "intra_backward", "max_forward", "max_backward"])
+def test_edges_that_lead_nowhere_are_refused(kernel: str) -> None:
+    function, valid = getattr(library, kernel), example(kernel)
+    name = "sources" if "sources" in valid else "targets"
+    for field, place, value in (
+        (name, 3, 12),
+        (name, 5, -1),
+        ("offsets", 4, 25),
+        ("offsets", 0, -1),
+        ("offsets", 6, 9),
+    ):
+        wrong = valid[field].clone()
+        wrong[place] = value
+        with pytest.raises(ValueError, match="edges must name nodes that exist"):
+            function(**valid | {field: wrong})
+
+
+@needs_compiler
+def test_a_maximum_of_none_or_too_many_is_refused() -> None:
+    rows = torch.randn(300, 2)
+    every = torch.arange(300, dtype=torch.int32)
+    for offsets in ([0, 257], [0, 0, 4]):
+        with pytest.raises(ValueError, match="1 to 256"):
+            library.max_forward(rows, every, torch.tensor(offsets, dtype=torch.int32))
+    places = library.max_forward(rows, every, torch.tensor([0, 256], dtype=torch.int32))[1]
+    assert places is not None and torch.equal(places[0].long(), rows[:256].argmax(dim=0))
+
+
+@needs_compiler
+@pytest.mark.parametrize("kernel", ARGUMENTS)
+def test_kernels_take_empty_batches(kernel: str, dtype: torch.dtype) -> None:
+    results = getattr(library, kernel)(**example(kernel, dtype, batch=0))
+    for result in results if isinstance(results, tuple) else (results,):
+        assert result.isnan().all() or not result.any()  # the moments of nothing, or zeros
 
 
 def test_layers_run_on_torch_where_there_is_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

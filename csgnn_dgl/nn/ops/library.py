@@ -419,7 +419,7 @@ class _Call:
         (found,) = self.shape("offsets", offsets, 1)
         count = max(found - 1, 0) if count is None else count
         self.take(torch.int32, (count + 1,), offsets=offsets)
-        self.take(torch.int32, nodes.shape[:1], **{name: nodes})
+        self.take(torch.int32, self.shape(name, nodes, 1), **{name: nodes})
         self.values["edges"] = len(nodes)
         return count
 
@@ -445,9 +445,10 @@ def _in_memory(tensor: Tensor) -> bool:
     if tensor.device.type != "cpu" or tensor.layout != torch.strided or not tensor.is_contiguous() or tensor.is_neg():
         return False
     try:
-        return tensor.data_ptr() != 0 or tensor.numel() == 0  # fake tensors have no memory, or say so
-    except RuntimeError:
+        storage_device = tensor.untyped_storage().device  # that of fake tensors is meta
+    except (RuntimeError, NotImplementedError):  # tensors of torch.func have none
         return False
+    return storage_device.type == "cpu" and (tensor.data_ptr() != 0 or tensor.numel() == 0)
 
 
 def _rows(tensor: Tensor) -> dict[str, int]:
