@@ -15,7 +15,7 @@ from torch import nn
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import Environments
-from csgnn_dgl.models import AGNI, CLASSIFIERS, CSGNN, DOS_MODELS, Classifier, Model, Registry
+from csgnn_dgl.models import AGNI, CLASSIFIERS, CSGNN, DOS_MODELS, Classifier, Model, Registry, base
 from csgnn_dgl.models.base import FORMAT, arguments_of, check_fits, checkpoint_file, plain, read_checkpoint
 from csgnn_dgl.tasks.dos import load_dos_model
 from tests.models.toys import Bag, Counting
@@ -203,6 +203,25 @@ def test_arguments_of_a_module_from_elsewhere() -> None:
         "device": None,
         "dtype": None,
     }
+
+
+def test_a_change_of_the_format_takes_one_upgrade_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rename_width(checkpoint: dict[str, Any]) -> None:
+        description = checkpoint["csgnn"]
+        description["config"]["hidden"] = description["config"].pop("width")
+        description["format"] = 4
+
+    model = AGNI(**AGNI.tiny)
+    DOS_MODELS.write(tmp_path / "old.ckpt", model)
+    checkpoint = torch.load(tmp_path / "old.ckpt", weights_only=True)
+    checkpoint["csgnn"]["config"]["width"] = checkpoint["csgnn"]["config"].pop("hidden")
+    older = copy.deepcopy(checkpoint)
+    older["csgnn"]["format"] = 2
+    monkeypatch.setattr(base, "FORMAT", 4)
+    monkeypatch.setitem(base.UPGRADES, 3, rename_width)
+    for content in (checkpoint, older):
+        torch.save(content, tmp_path / "old.ckpt")
+        assert AGNI.from_checkpoint(tmp_path / "old.ckpt").config == model.config
 
 
 @pytest.mark.parametrize("name", ["classification-csgnn", "dos-agni", "dos-csgnn", "dos-schnet", "shipped"])

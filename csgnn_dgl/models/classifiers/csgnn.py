@@ -157,7 +157,8 @@ class CSGNN(Classifier):
         ValueError
             If the shape is another, a coordinate is not finite or all points of a cloud lie at the origin.
         """
-        return self.forward_grid(self.mapping(scale_to_unit_ball(self._resample(points))))
+        features = self.mapping(scale_to_unit_ball(self._resample(points)))
+        return self.forward_grid(features.to(self.head[1].weight.dtype))
 
     def forward_grid(self, features: Tensor) -> Tensor:
         """Classify features on the grid.

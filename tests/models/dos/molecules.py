@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from csgnn_dgl.mapping import Environments, find_environments
-from csgnn_dgl.models import AGNI, CSGNNDOS, DOSModel, SchNet
+from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.nn import NormReLU
 
 CUTOFF = 3.0
@@ -35,14 +35,13 @@ def batch(dtype: torch.dtype = torch.float64) -> tuple[Environments, Tensor]:
 
 def small(kind: str, dtype: torch.dtype = torch.float64, **changes: object) -> DOSModel:
     """A small model in evaluation mode with running averages that are not those of a fresh one."""
-    arguments: dict[str, tuple[type[DOSModel], dict[str, object]]] = {
-        "csgnn": (CSGNNDOS, {"level": 2, "channels": 4, "base_width": 1}),
-        "agni": (AGNI, {"num_widths": 5, "hidden": 16}),
-        "schnet": (SchNet, {"num_features": 12, "num_filters": 8, "num_gaussians": 6, "hidden": 10}),
+    sizes: dict[str, dict[str, object]] = {
+        "csgnn": {"level": 2, "channels": 4, "base_width": 1},
+        "agni": {"num_widths": 5, "hidden": 16},
+        "schnet": {"num_features": 12, "num_filters": 8, "num_gaussians": 6, "hidden": 10},
     }
     torch.manual_seed(1)
-    model_class, defaults = arguments[kind]
-    model = model_class(**{"cutoff": CUTOFF, "num_bins": 9, **defaults, **changes}).to(dtype)  # type: ignore[arg-type]
+    model = DOS_MODELS.build(kind, **{"cutoff": CUTOFF, "num_bins": 9, **sizes[kind], **changes}).to(dtype)
     for norm in model.modules():
         if isinstance(norm, NormReLU):
             nn.init.normal_(norm.weight, 1, 0.2), nn.init.normal_(norm.bias, 0.3, 0.3)
