@@ -15,7 +15,7 @@ from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.graphs.levels import ConcentricLevel
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.nn import IntraSphereConv, NormReLU, RadialConv, SpherePool
-from csgnn_dgl.nn.gather import neighbour_sum
+from csgnn_dgl.nn.ops.intra import Edges, neighbour_sum
 
 Operation = Callable[[Tensor], Tensor]
 
@@ -78,7 +78,7 @@ def _bound(module: nn.Module, structure: Any) -> Operation:
 
 
 def _neighbour_sum(relation: Relation) -> Operation:
-    return lambda features: neighbour_sum(features.reshape(len(relation.offsets) - 1, -1), relation)
+    return lambda features: neighbour_sum(features.reshape(len(relation.offsets) - 1, -1), Edges.of(relation))
 
 
 def _table_sum(relation: Relation) -> Operation:

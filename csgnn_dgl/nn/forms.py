@@ -1,4 +1,4 @@
-"""What the two forms of every layer share: their names, checks of the features, and operands under autocast."""
+"""What the forms of every layer share: their names, which of them can run, and checks of the features."""
 
 from typing import Literal, get_args
 
@@ -6,11 +6,17 @@ import torch
 from torch import Tensor
 
 from csgnn_dgl.nn.ops import library
+from csgnn_dgl.nn.ops.registry import transformed
 
 Form = Literal["auto", "compiled", "fast", "reference"]
-"""``"reference"``: DGL message passing. ``"fast"``: matrix products and sums over tables in torch, without dgl, on any
-device. ``"compiled"``: C++ kernels on the CPU. ``"auto"``: the quickest that computes what the
-graph says: compiled where that can be, else fast."""
+"""How a layer computes; all forms compute the same.
+
+``"reference"``: DGL message passing over the graph's edges. ``"fast"``: matrix products and sums over tables in torch,
+without dgl, on any device. ``"compiled"``: C++ kernels on the CPU. ``"auto"``: compiled where that can be, else fast,
+else (radial edges that were edited) reference.
+
+Gradients of any order are right in all forms. The transforms of ``torch.func``, forward-mode derivatives,
+``torch.export`` and ``torch.jit.trace`` take auto and fast."""
 
 
 def check_form(form: Form) -> Form:
@@ -20,8 +26,8 @@ def check_form(form: Form) -> Form:
     return form
 
 
-def takes_compiled(form: Form, features: Tensor, weight: Tensor | None = None) -> bool:
-    """Say whether a layer of this form runs compiled on these features.
+def takes_kernels(form: Form, features: Tensor, weight: Tensor | None = None) -> bool:
+    """Say whether a layer of this form uses the kernels for these features.
 
     Raises
     ------
@@ -30,15 +36,40 @@ def takes_compiled(form: Form, features: Tensor, weight: Tensor | None = None) -
     """
     if form not in ("auto", "compiled"):
         return False
-    if library.fit(features, weight):
+    if form == "compiled" and transformed():
+        raise ValueError(
+            "form='compiled' cannot be exported, traced by torch.jit, transformed by torch.func or differentiated "
+            "forward; use form='auto' or 'fast'"
+        )
+    if not transformed() and fit(features, weight):
         return True
     if form == "compiled":
         raise ValueError(
-            "form='compiled' needs g++, CSGNN_KERNELS not off, and features and weights on the CPU that are both "
-            f"float32 or both float64, or under autocast to bfloat16, got {features.dtype} on {features.device}; "
-            "use form='auto'"
+            "form='compiled' needs g++, CSGNN_KERNELS not off, and features and weights on the CPU that are not empty "
+            "and both float32 or both float64, or under autocast to bfloat16, got "
+            f"{features.dtype} {tuple(features.shape)} on {features.device}; use form='auto'"
         )
     return False
+
+
+def fit(features: Tensor, weight: Tensor | None = None) -> bool:
+    """Whether the kernels take these features, and weights of a layer, as they are and under autocast as it is."""
+    stored = library.storage(features.dtype)
+    return (
+        features.device.type == "cpu"
+        and features.numel() > 0
+        and stored in (torch.float32, torch.float64, torch.bfloat16)
+        and (weight is None or weight.dtype == library.computed(stored))
+        and _available()
+    )
+
+
+def _available() -> bool:
+    return library.available()
+
+
+# What torch.compiler.assume_constant_result sets, without importing all of the compiler.
+_available._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def check_features(features: Tensor, num_nodes: int, num_spheres: int, channels: int | None = None) -> Tensor:
@@ -56,12 +87,3 @@ def check_features(features: Tensor, num_nodes: int, num_spheres: int, channels:
             "R and V must be those of the graph"
         )
     return features
-
-
-def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the operands of a matrix product in the type that autocast asks for on their device, if it is on."""
-    device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
-        return tensors
-    dtype = torch.get_autocast_dtype(device)
-    return tuple(tensor.to(dtype) if tensor.dtype != torch.float64 else tensor for tensor in tensors)

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import INTRA, NODE
 from csgnn_dgl.graphs.levels import ConcentricLevel
-from csgnn_dgl.nn.compiled import CompiledLayer, run
-from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form, takes_compiled
-from csgnn_dgl.nn.gather import neighbour_sum
-from csgnn_dgl.nn.norm import NormReLU
+from csgnn_dgl.nn.forms import Form, check_features, check_form, takes_kernels
+from csgnn_dgl.nn.ops.intra import Edges, intra
 from csgnn_dgl.nn.radial import uniform_parameters
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ class IntraSphereConv(nn.Module):
         Whether to add b.
     form
         ``"reference"``: DGL message passing; ``"fast"``: the sum over a table on the narrower side of the matrix
-        product; ``"compiled"``: sum and product block by block, differentiable once; ``"auto"``: compiled or fast.
+        product; ``"compiled"``: sum and product block by block; ``"auto"``: compiled or fast.
 
     Attributes
     ----------
@@ -95,20 +93,19 @@ class IntraSphereConv(nn.Module):
         level = ConcentricLevel.of(graph)
         num_nodes = level.num_spheres * level.num_vertices
         grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
-        if (layer := self.compiled(level, grid)) is not None:
-            result = run(grid, [layer])
+        if self.form == "reference":
+            result = self._reference(level, grid)
         else:
-            result = self._reference(level, grid) if self.form == "reference" else self._fast(level, grid)
+            result = intra(grid, self.weight, self.bias, self.edges(level, grid), self.takes_kernels(level, grid))
         return result.reshape(*features.shape[:-1], self.out_channels)
 
-    def compiled(
-        self, level: ConcentricLevel, features: Tensor, norm: NormReLU | None = None, residual: bool = False
-    ) -> CompiledLayer | None:
-        """Return the layer in compiled form, with the norm that follows it, or None where it runs in another form."""
-        if not takes_compiled(self.form, features, self.weight):
-            return None
-        relation = level.relation("cpu", self.self_loop)
-        return CompiledLayer(self.weight[None], self.bias, norm, relation, residual)
+    def takes_kernels(self, level: ConcentricLevel, features: Tensor) -> bool:
+        """Say whether the layer uses the kernels for features (R, V, B, C), or raise ValueError as `forward` does."""
+        return takes_kernels(self.form, features, self.weight)
+
+    def edges(self, level: ConcentricLevel, features: Tensor) -> Edges:
+        """Return the edges that the layer sums over, on the device of the features."""
+        return Edges.of(level.relation(features.device, self.self_loop))
 
     def _reference(self, level: ConcentricLevel, features: Tensor) -> Tensor:
         fn = require_dgl().function
@@ -121,17 +118,6 @@ class IntraSphereConv(nn.Module):
                 total = total + graph.nodes[NODE].data["h"]
         result = total @ self.weight
         return result if self.bias is None else result + self.bias
-
-    def _fast(self, level: ConcentricLevel, features: Tensor) -> Tensor:
-        features, weight = autocast_operands(features, self.weight)
-        if self.in_channels <= self.out_channels:
-            return nn.functional.linear(self._aggregate(level, features), weight.T, self.bias)
-        result = self._aggregate(level, features @ weight)
-        return result if self.bias is None else result + self.bias.to(result.dtype)
-
-    def _aggregate(self, level: ConcentricLevel, features: Tensor) -> Tensor:
-        rows = features.reshape(level.num_spheres * level.num_vertices, -1)
-        return neighbour_sum(rows, level.relation(rows.device, self.self_loop)).view(features.shape)
 
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""

@@ -33,19 +33,20 @@ class Moments(NamedTuple):
     scatter
         (C,) float64, the sum of the squared distances from the mean.
     total
-        Number of observations.
+        (), or (C,) for each channel the same, float64: number of observations.
     """
 
     mean: Tensor
     scatter: Tensor
-    total: float
+    total: Tensor
 
     @classmethod
     def of(cls, rows: Tensor) -> Moments:
         """Measure rows (N, C)."""
         dtype = torch.float64 if rows.device.type == "cpu" else torch.promote_types(rows.dtype, torch.float32)
         variance, mean = torch.var_mean(rows.to(dtype), dim=0, correction=0)
-        return cls(mean.double(), variance.double() * len(rows), len(rows))
+        total = torch.full((), len(rows), dtype=torch.float64, device=rows.device)
+        return cls(mean.double(), variance.double() * total, total)
 
     @property
     def variance(self) -> Tensor:
@@ -60,7 +61,7 @@ class Moments(NamedTuple):
         """
         if num_processes() == 1:
             return self
-        own = torch.cat([self.mean, self.scatter, self.mean.new_tensor([self.total])])
+        own = torch.cat([self.mean, self.scatter, self.total[None]])
         everyone = [torch.empty_like(own) for _ in range(num_processes())]
         dist.all_gather(everyone, own)
         table = torch.stack(everyone)
@@ -69,4 +70,4 @@ class Moments(NamedTuple):
         total = counts.sum()
         mean = (counts * means).sum(dim=0) / total
         scatter = (scatters + counts * (means - mean).square()).sum(dim=0)
-        return Moments(mean, scatter, float(total))
+        return Moments(mean, scatter, total)

@@ -90,7 +90,7 @@ class NormReLU(nn.Module):
         if not self.observing:
             return
         share = self._share()
-        unbiased = moments.scatter / max(moments.total - 1, 1)
+        unbiased = moments.scatter / (moments.total - 1).clamp(min=1)
         self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), share)
         self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
 

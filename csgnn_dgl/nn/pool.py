@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.levels import PoolingLevel
 from csgnn_dgl.graphs.pooling import COARSE, FINE
-from csgnn_dgl.nn.forms import Form, check_features, check_form, takes_compiled
-from csgnn_dgl.nn.gather import neighbour_max, neighbour_sum
+from csgnn_dgl.nn.forms import Form, check_features, check_form, takes_kernels
+from csgnn_dgl.nn.ops import pool as ops
+from csgnn_dgl.nn.ops.intra import Edges, neighbour_sum
 
 if TYPE_CHECKING:
     import dgl
@@ -76,9 +77,9 @@ class SpherePool(nn.Module):
     def _fast(self, step: PoolingLevel, rows: Tensor) -> Tensor:
         relation = step.relation(rows.device)
         if self.reduction == "max":
-            pooled = neighbour_max(rows.flatten(1), relation, takes_compiled(self.form, rows))
+            pooled = ops.neighbour_max(rows.flatten(1), relation, takes_kernels(self.form, rows))
         else:
-            pooled = neighbour_sum(rows.flatten(1), relation)
+            pooled = neighbour_sum(rows.flatten(1), Edges.of(relation))
         if self.reduction == "mean":
             pooled = pooled / relation.offsets.diff()[:, None].to(pooled.dtype)
         return pooled.view(-1, *rows.shape[1:])
@@ -86,3 +87,21 @@ class SpherePool(nn.Module):
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""
         return f"{self.reduction!r}, form={self.form!r}"
+
+
+def overall_max(features: Tensor, form: Form = "auto") -> Tensor:
+    """Maximum over all vertices and spheres; the gradient goes to one of equal vertices.
+
+    Parameters
+    ----------
+    features
+        (R, V, B, C) real numbers.
+    form
+        As in :class:`SpherePool`; the reference is that of torch.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, C).
+    """
+    return ops.overall_max(features, takes_kernels(form, features))

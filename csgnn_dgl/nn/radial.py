@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +11,9 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
-from csgnn_dgl.nn.compiled import CompiledLayer, run
-from csgnn_dgl.nn.forms import Form, autocast_operands, check_features, check_form, takes_compiled
-from csgnn_dgl.nn.norm import NormReLU
+from csgnn_dgl.nn.forms import Form, check_features, check_form, takes_kernels
 from csgnn_dgl.nn.ops.library import MAX_TAPS
+from csgnn_dgl.nn.ops.radial import radial
 
 if TYPE_CHECKING:
     import dgl
@@ -91,19 +90,17 @@ class RadialConv(nn.Module):
         level = ConcentricLevel.of(graph)
         num_nodes = level.num_spheres * level.num_vertices
         grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
-        if (layer := self.compiled(level, grid)) is not None:
-            result = run(grid, [layer])
+        kernels = self.takes_kernels(level, grid)
+        if self.form == "reference" or not level.has_radial_kernel(self.kernel_size):
+            result = self._reference(level, grid)
         else:
-            complete = self._check_edges(level)
-            result = self._fast(grid) if self.form != "reference" and complete else self._reference(level, grid)
+            result = radial(grid, self.weight, self.bias, kernels)
         return result.reshape(*features.shape[:-1], self.out_channels)
 
-    def compiled(self, level: ConcentricLevel, features: Tensor, norm: NormReLU | None = None) -> CompiledLayer | None:
-        """Return the layer in compiled form, with the norm that follows it, or None where it runs in another form."""
-        complete = self._check_edges(level)
-        if not complete or self.kernel_size > MAX_TAPS or not takes_compiled(self.form, features, self.weight):
-            return None
-        return CompiledLayer(self.weight, self.bias, norm)
+    def takes_kernels(self, level: ConcentricLevel, features: Tensor) -> bool:
+        """Say whether the layer uses the kernels for features (R, V, B, C), or raise ValueError as `forward` does."""
+        complete = self._check_edges(level) and self.kernel_size <= MAX_TAPS
+        return complete and takes_kernels(self.form, features, self.weight)
 
     def _check_edges(self, level: ConcentricLevel) -> bool:
         """Say whether the level has all edges that the kernel reads; raise ValueError if it must and has not."""
@@ -137,12 +134,6 @@ class RadialConv(nn.Module):
                 result = result + graph.nodes[NODE].data["sum"]
         return result if self.bias is None else result + self.bias
 
-    def _fast(self, features: Tensor) -> Tensor:
-        features, weight = autocast_operands(features, self.weight)
-        bias = weight.new_zeros(self.out_channels) if self.bias is None else self.bias.to(weight.dtype)
-        result = _RadialConv.apply(features.flatten(1, 2), weight, bias)
-        return result.view(*features.shape[:-1], self.out_channels)
-
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, form={self.form!r}"
@@ -154,61 +145,3 @@ def uniform_parameters(weight: Tensor, bias: Tensor | None, fan_in: int) -> None
     nn.init.uniform_(weight, -bound, bound)
     if bias is not None:
         nn.init.uniform_(bias, -bound, bound)
-
-
-def _slices(num_spheres: int, offset: int) -> tuple[slice, slice]:
-    """Spheres that are read and spheres that are written at one offset = read - written."""
-    return (
-        slice(max(0, offset), num_spheres + min(0, offset)),
-        slice(max(0, -offset), num_spheres + min(0, -offset)),
-    )
-
-
-class _RadialConv(torch.autograd.Function):
-    """Eq. 3 on (R, M, C) features as one matrix product per tap, accumulated in place.
-
-    Slices along the first axis are contiguous, so no tap copies or pads anything; the backward pass is the same
-    sum over taps with read and written spheres exchanged.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        features = features.contiguous()
-        ctx.save_for_backward(features, weight)
-        result = torch.addmm(bias, features.flatten(0, 1), weight[len(weight) // 2])
-        return _accumulate(result.view(*features.shape[:2], -1), features, weight, sign=1)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        features, weight = ctx.saved_tensors
-        gradient = gradient.contiguous()
-        transposed = weight.transpose(1, 2)
-        feature_gradient = weight_gradient = bias_gradient = None
-        if ctx.needs_input_grad[0]:
-            start = gradient.flatten(0, 1) @ transposed[len(weight) // 2]
-            feature_gradient = _accumulate(start.view(features.shape), gradient, transposed, sign=-1)
-        if ctx.needs_input_grad[1]:
-            weight_gradient = torch.zeros_like(weight)
-            for tap in range(len(weight)):
-                offset = tap - len(weight) // 2
-                if abs(offset) < len(features):
-                    read, written = _slices(len(features), offset)
-                    torch.mm(
-                        features[read].flatten(0, 1).T,
-                        gradient[written].flatten(0, 1),
-                        out=weight_gradient[tap],
-                    )
-        if ctx.needs_input_grad[2]:
-            bias_gradient = gradient.sum((0, 1))
-        return feature_gradient, weight_gradient, bias_gradient
-
-
-def _accumulate(result: Tensor, features: Tensor, weight: Tensor, sign: int) -> Tensor:
-    """Add all taps but the centre to `result` in place; `sign` -1 exchanges the spheres read and written."""
-    for tap in range(len(weight)):
-        offset = sign * (tap - len(weight) // 2)
-        if offset != 0 and abs(offset) < len(features):
-            read, written = _slices(len(features), offset)
-            result[written].flatten(0, 1).addmm_(features[read].flatten(0, 1), weight[tap])
-    return result

@@ -14,8 +14,7 @@ from torch._subclasses import FakeTensorMode
 
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool
-from csgnn_dgl.nn.compiled import CompiledLayer, run
-from csgnn_dgl.nn.forms import Form
+from csgnn_dgl.nn.forms import Form, fit
 from csgnn_dgl.nn.ops import build, library
 from csgnn_dgl.nn.ops.arguments import ARGUMENTS
 from tests.tolerances import TOLERANCE
@@ -252,18 +251,18 @@ def test_a_compiler_that_fails_is_reported_and_done_without(
 def test_kernels_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CSGNN_KERNELS", "off")
     assert not library.available()
-    assert not library.fit(torch.zeros(1))
+    assert not fit(torch.zeros(1))
 
 
 @needs_compiler
 def test_only_what_the_kernels_can_take_is_given_to_them() -> None:
     single, double = torch.zeros(2), torch.zeros(2, dtype=torch.float64)
-    assert library.fit(single, single) and library.fit(double)
-    assert not library.fit(torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16))
-    assert not library.fit(single, double)
-    assert not library.fit(torch.zeros(2, dtype=torch.float16))
-    assert not library.fit(torch.zeros(0))
-    assert not library.fit(torch.zeros(2, device="meta"))
+    assert fit(single, single) and fit(double)
+    assert not fit(torch.zeros(2, dtype=torch.bfloat16), torch.zeros(2, dtype=torch.bfloat16))
+    assert not fit(single, double)
+    assert not fit(torch.zeros(2, dtype=torch.float16))
+    assert not fit(torch.zeros(0))
+    assert not fit(torch.zeros(2, device="meta"))
 
 
 @needs_compiler
@@ -381,5 +380,3 @@ def test_a_norm_without_anything_to_normalise_is_refused() -> None:
     norm = NormReLU(2)
     with pytest.raises(ValueError, match="needs more than one observation"):
         norm(torch.zeros(1, 2))
-    with pytest.raises(ValueError, match="needs more than one observation"):
-        run(torch.zeros(1, 1, 1, 3), [CompiledLayer(torch.ones(1, 3, 2), None, norm)])

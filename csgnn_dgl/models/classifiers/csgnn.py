@@ -16,9 +16,8 @@ from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.encoder import ConcentricEncoder
 from csgnn_dgl.nn.dropout import SharedDropout
 from csgnn_dgl.nn.forms import Form
-from csgnn_dgl.nn.gather import overall_max
 from csgnn_dgl.nn.norm import NormReLU
-from csgnn_dgl.nn.pool import Reduction
+from csgnn_dgl.nn.pool import Reduction, overall_max
 
 # Convolutions per level, from the finest down: (intra-sphere, radial).
 DEPTHS = {
@@ -184,7 +183,8 @@ class CSGNN(Classifier):
     def _maximum(self, features: Tensor, pooled: Tensor) -> Tensor:
         """Return the maximum (B, C) over the vertices and spheres of a level."""
         # Every vertex is in the neighbourhood of some coarse vertex: its maximum is among the pooled ones.
-        return overall_max(pooled if self.encoder.pool.reduction == "max" else features)
+        pool = self.encoder.pool
+        return overall_max(pooled if pool.reduction == "max" else features, pool.form)
 
     def _resample(self, points: Tensor) -> Tensor:
         if points.dim() != 3 or points.shape[-1] != 3 or points.shape[1] == 0:

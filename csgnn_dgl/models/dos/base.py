@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.mapping.environments import CUTOFF, Environments
 from csgnn_dgl.models.base import Model, Registry, check_counts
-from csgnn_dgl.nn.gather import neighbour_sum
 from csgnn_dgl.nn.norm import NormReLU
+from csgnn_dgl.nn.ops.intra import Edges, neighbour_sum
 
 MOMENTUM = 0.01
 """Share of a batch in the running averages of batch norm, a tenth of the usual one."""
@@ -117,7 +117,7 @@ class DOSModel(Model, ABC):
         counts = relation.offsets.diff()
         if len(counts) != num_snapshots or not counts.all():
             raise ValueError(f"snapshots must be numbered from 0 to {num_snapshots - 1}, each with at least one atom")
-        return neighbour_sum(self.atom_dos(environments), relation) / counts[:, None]
+        return neighbour_sum(self.atom_dos(environments), Edges.of(relation)) / counts[:, None]
 
     @torch.no_grad()
     def start_from(self, dos_per_atom: Tensor) -> None:

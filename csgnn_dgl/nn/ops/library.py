@@ -86,19 +86,6 @@ def computed(stored: torch.dtype) -> torch.dtype:
     return torch.float32 if stored == torch.bfloat16 else stored
 
 
-def fit(features: Tensor, weight: Tensor | None = None) -> bool:
-    """Whether the kernels take these features, and weights of a layer, as they are and under autocast as it is."""
-    stored = storage(features.dtype)
-    return (
-        features.device.type == "cpu"
-        and features.numel() > 0
-        and stored in _NAMES
-        and (weight is None or weight.dtype == computed(stored))
-        and not torch.compiler.is_compiling()
-        and available()
-    )
-
-
 def intra_forward(
     features: Tensor,
     weight: Tensor,

@@ -107,7 +107,7 @@ def test_features_on_the_grid_may_be_turned_too(pooling: str) -> None:
 
 
 def test_the_gradient_of_the_overall_maximum_goes_to_the_winner(dtype: torch.dtype) -> None:
-    from csgnn_dgl.nn.gather import overall_max
+    from csgnn_dgl.nn.pool import overall_max
 
     features = torch.randn(3, 12, 2, 5, dtype=dtype, requires_grad=True)
     seed = torch.randn(2, 5, dtype=dtype)

@@ -1,0 +1,201 @@
+"""Sums over neighbours, and the convolution within spheres (Eq. 2)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from csgnn_dgl.graphs.relation import Relation
+from csgnn_dgl.nn.ops import library
+from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, autocast_operands, differentiable_gradients, register, traced
+
+
+class Edges(NamedTuple):
+    """Who reads whom: target t reads ``sources[offsets[t]:offsets[t + 1]]``, source s is read by ``targets[...]``."""
+
+    sources: Tensor
+    offsets: Tensor
+    targets: Tensor
+    reverse_offsets: Tensor
+
+    @classmethod
+    def of(cls, relation: Relation) -> Edges:
+        """Return the tables of a relation."""
+        return cls(relation.sources, relation.offsets, relation.targets, relation.reverse_offsets)
+
+    @property
+    def reverse(self) -> Edges:
+        """The same edges with source and target exchanged."""
+        return Edges(self.targets, self.reverse_offsets, self.sources, self.offsets)
+
+
+def neighbour_sum(features: Tensor, edges: Edges) -> Tensor:
+    """Sum over the sources of each target: y_t = Σ_{s → t} x_s, the same bits at every run.
+
+    Parameters
+    ----------
+    features
+        (sources, M) real numbers.
+    edges
+        The edges.
+
+    Returns
+    -------
+    torch.Tensor
+        (targets, M).
+    """
+    if traced():
+        return _sum_by_adding(features, edges)
+    return _NeighbourSum.apply(features, *edges)
+
+
+def _sum_by_adding(features: Tensor, edges: Edges) -> Tensor:
+    count = len(edges.offsets) - 1
+    numbers = torch.arange(count, device=features.device)
+    target = torch.repeat_interleave(numbers, edges.offsets.diff(), output_size=len(edges.sources))
+    result = features.new_zeros(count, features.shape[1])
+    return result.index_add(0, target, features.index_select(0, edges.sources))
+
+
+class _NeighbourSum(torch.autograd.Function):
+    """Each row is read once per edge and each result written once, forth and back, without atomics."""
+
+    @staticmethod
+    def forward(features: Tensor, *edges: Tensor) -> Tensor:
+        sources, offsets = edges[:2]
+        return torch.nn.functional.embedding_bag(
+            sources, features.contiguous(), offsets, mode="sum", include_last_offset=True
+        )
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.edges = Edges(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return _NeighbourSum.apply(gradient, *ctx.edges.reverse), None, None, None, None
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *nothing: None) -> Tensor:
+        return _NeighbourSum.apply(tangent, *ctx.edges)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], features: Tensor, *edges: Tensor) -> tuple[Tensor, int]:
+        rows = features.movedim(in_dims[0] or 0, -1)
+        return _NeighbourSum.apply(rows.flatten(1), *edges).unflatten(1, rows.shape[1:]), 2
+
+
+def intra(features: Tensor, weight: Tensor, bias: Tensor | None, edges: Edges, kernel: bool) -> Tensor:
+    """Sum the sources of each node and multiply by the weight: y_v = Σ_{u → v} x_u W + b.
+
+    Parameters
+    ----------
+    features
+        (R, V, B, C).
+    weight, bias
+        (C, F) and (F,).
+    edges
+        The edges of the R·V nodes.
+    kernel
+        Whether to use the kernel, or torch.
+
+    Returns
+    -------
+    torch.Tensor
+        (R, V, B, F).
+    """
+    if kernel:
+        return _intra(features.to(library.storage(features.dtype)), weight, bias, *edges)
+    features, weight = autocast_operands(features, weight)
+    return intra_in_torch(features, weight, bias, edges)
+
+
+def intra_in_torch(features: Tensor, weight: Tensor, bias: Tensor | None, edges: Edges) -> Tensor:
+    """Compute `intra` with the sum on the narrower side of the matrix product."""
+    if weight.shape[0] <= weight.shape[1]:
+        return torch.nn.functional.linear(_sum_grid(features, edges), weight.T, bias)
+    result = _sum_grid(features @ weight, edges)
+    return result if bias is None else result + bias.to(result.dtype)
+
+
+def _sum_grid(features: Tensor, edges: Edges) -> Tensor:
+    spheres, vertices = features.shape[:2]
+    return neighbour_sum(features.reshape(spheres * vertices, -1), edges).view(features.shape)
+
+
+def _forward(features: Tensor, weight: Tensor, bias: Tensor | None, *edges: Tensor) -> Tensor:
+    bias = None if bias is None else bias.contiguous()
+    return library.intra_forward(features.contiguous(), weight.contiguous(), bias, *edges[:2]).result
+
+
+def _forward_fake(features: Tensor, weight: Tensor, bias: Tensor | None, *edges: Tensor) -> Tensor:
+    return features.new_empty(*features.shape[:3], weight.shape[1])
+
+
+def _backward(
+    gradient: Tensor, features: Tensor, weight: Tensor, targets: Tensor, offsets: Tensor, wanted: bool
+) -> list[Tensor]:
+    found = library.intra_backward(
+        gradient.contiguous(), features.contiguous(), weight.contiguous(), targets, offsets, wanted=wanted
+    )
+    return [found.weight] if found.features is None else [found.weight, found.features]
+
+
+def _backward_fake(
+    gradient: Tensor, features: Tensor, weight: Tensor, targets: Tensor, offsets: Tensor, wanted: bool
+) -> list[Tensor]:
+    found = [weight.new_empty(weight.shape)]
+    return [*found, features.new_empty(features.shape)] if wanted else found
+
+
+def product_flops(features: Any, weight: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
+    """Count the operations of a convolution of features (R, V, B, C) by a weight (C, F) or (K, C, F)."""
+    taps = min(weight[0], 2 * features[0] - 1) if len(weight) == 3 else 1
+    return 2 * math.prod(features[:3]) * taps * math.prod(weight[-2:])
+
+
+def _backward_flops(gradient: Any, features: Any, weight: Any, *rest: Any, **options: Any) -> int:
+    return product_flops(features, weight) * (2 if rest[-1] else 1)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    features, weight, _, *edges = inputs
+    ctx.save_for_backward(features, weight, *edges)
+
+
+def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    features, weight, *tables = ctx.saved_tensors
+    edges, (wanted, weight_wanted, bias_wanted) = Edges(*tables), ctx.needs_input_grad[:3]
+    dx: Tensor | None = None
+    if torch.is_grad_enabled():
+
+        def function(features: Tensor, weight: Tensor) -> Tensor:
+            return intra_in_torch(features.to(weight.dtype), weight, None, edges).to(features.dtype)
+
+        dx, dw = differentiable_gradients(function, (features, weight), (wanted, weight_wanted), gradient)
+    else:
+        dw, *rest = _intra_backward(gradient, features, weight, edges.targets, edges.reverse_offsets, wanted)
+        dx = rest[0] if wanted else None
+    bias = gradient.sum((0, 1, 2), dtype=weight.dtype) if bias_wanted else None
+    return dx, dw, bias, None, None, None, None
+
+
+_EDGES = "Tensor sources, Tensor offsets, Tensor targets, Tensor reverse_offsets"
+_intra = register(
+    "intra",
+    f"(Tensor features, Tensor weight, Tensor? bias, {_EDGES}) -> Tensor",
+    _forward,
+    _forward_fake,
+    product_flops,
+)
+_intra_backward = register(
+    "intra_backward",
+    "(Tensor gradient, Tensor features, Tensor weight, Tensor targets, Tensor offsets, bool wanted) -> Tensor[]",
+    _backward,
+    _backward_fake,
+    _backward_flops,
+)
+torch.library.register_autograd(f"{NAMESPACE}::intra", _gradients, setup_context=_setup, lib=LIBRARY)

@@ -1,0 +1,104 @@
+"""What all operators share: the library that torch knows them by, and gradients that can be differentiated again.
+
+An operator is a schema, an implementation for the CPU that calls the kernels, a shape function (fake) and a gradient.
+Its file has beside it the same computation in torch's own operators, on any device and differentiable any number of
+times: that is what runs where there is no kernel, and what second derivatives are taken of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+NAMESPACE = "csgnn_dgl"
+LIBRARY = torch.library.Library(NAMESPACE, "DEF")
+
+
+def register(
+    name: str,
+    schema: str,
+    cpu: Callable[..., Any],
+    fake: Callable[..., Any],
+    flops: Callable[..., int] | None = None,
+) -> Any:
+    """Make an operator known to torch.
+
+    Parameters
+    ----------
+    name
+        Its name.
+    schema
+        Arguments and results, as ``"(Tensor features) -> Tensor"``.
+    cpu
+        Computes it with tensors in memory.
+    fake
+        Returns tensors of the shapes and dtypes of the results.
+    flops
+        Number of additions and multiplications, from the arguments with shapes in place of tensors.
+
+    Returns
+    -------
+    torch._ops.OpOverload
+        What is to be called.
+    """
+    LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
+    LIBRARY.impl(name, cpu, "CPU")
+    torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=LIBRARY)
+    packet = getattr(getattr(torch.ops, NAMESPACE), name)
+    if flops is not None:
+        register_flop_formula(packet)(flops)
+    return packet.default
+
+
+def traced() -> bool:
+    """Whether torch records the computation: under ``torch.compile``, ``torch.export`` or ``torch.jit.trace``."""
+    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def transformed() -> bool:
+    """Whether the computation must consist of torch's own operators.
+
+    That is so under ``torch.export``, ``torch.jit.trace``, the transforms of ``torch.func`` and forward-mode
+    derivatives.
+    """
+    if torch.compiler.is_compiling():
+        return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
+    return traced() or torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
+
+
+def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """Return the operands of a matrix product in the type that autocast asks for on their device, if it is on."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(tensor.to(dtype) if tensor.dtype != torch.float64 else tensor for tensor in tensors)
+
+
+def differentiable_gradients(
+    function: Callable[..., Tensor], tensors: Sequence[Tensor], wanted: Sequence[bool], gradient: Tensor
+) -> list[Tensor | None]:
+    """Return the gradients of a function at tensors of the graph, as tensors of the graph.
+
+    Parameters
+    ----------
+    function
+        Made of operators that can be differentiated twice.
+    tensors
+        Its arguments.
+    wanted
+        For each of them whether its gradient is wanted.
+    gradient
+        Of the function's result.
+    """
+    with torch.enable_grad(), torch.autocast(gradient.device.type, enabled=False):
+        # Views, so that the gradient of one is not that of what another one was made of.
+        arguments = [tensor.view_as(tensor) for tensor in tensors]
+        result = function(*arguments)
+        chosen = [argument for argument, want in zip(arguments, wanted, strict=True) if want]
+        found = iter(torch.autograd.grad(result, chosen, gradient, create_graph=True) if chosen else ())
+        return [next(found) if want else None for want in wanted]
