@@ -130,7 +130,7 @@ def predict(arguments: Sequence[str]) -> int:
     write_predictions(folder, predictions, snapshots)
     say(f"{prediction_table(predictions)}\n")
     for found, item in zip(predictions, snapshots, strict=True):
-        if found.num_states < found.num_electrons:
+        if found.num_electrons and found.num_states < found.num_electrons:
             say(
                 f"{item.name}: the predicted DOS holds {found.num_states:.4g} of {found.num_electrons:g} electrons; "
                 "its Fermi level is the end of the grid, and not to be trusted"

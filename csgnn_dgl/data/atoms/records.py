@@ -1,15 +1,18 @@
 """Atomic snapshots in memory, with their densities of states: what every reader returns."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
+from csgnn_dgl.data.atoms.environments import EnvironmentTable
+from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.mapping.environments import check_distances, checked_structure
+from csgnn_dgl.mapping.environments import CUTOFF, Environments, check_distances, checked_structure, find_environments
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -44,7 +47,8 @@ class Snapshot:
     pbc
         (3,) bool: which directions are periodic.
     num_electrons
-        Electrons of the cell that the DOS counts.
+        Electrons of the cell that the DOS counts, or None where they are unknown: only Fermi level and band energy
+        need them.
     dos
         (count,) float64 states per eV of the whole cell on `grid`, or None where only a prediction is wanted.
     grid
@@ -71,7 +75,7 @@ class Snapshot:
     numbers: NDArray[np.int64]
     cell: NDArray[np.float64]
     pbc: NDArray[np.bool_]
-    num_electrons: float
+    num_electrons: float | None = None
     dos: NDArray[np.float64] | None = None
     grid: EnergyGrid = PAPER_GRID
     structure: str = ""
@@ -98,7 +102,7 @@ class Snapshot:
         for key, value in zip(("positions", "cell", "pbc"), structure, strict=True):
             object.__setattr__(self, key, value)
         object.__setattr__(self, "numbers", numbers)
-        if not (np.isfinite(self.num_electrons) and self.num_electrons > 0):
+        if self.num_electrons is not None and not 0 < self.num_electrons < np.inf:
             raise InputError(
                 f"{self.name} has an electron count of {self.num_electrons:g}; give a positive num_electrons."
             )
@@ -119,12 +123,13 @@ class Snapshot:
         if not np.isfinite(dos).all():
             place = int(np.argmin(np.isfinite(dos)))
             raise InputError(f"{self.name} has a DOS that is NaN or infinite in bin {place}; repair or remove it.")
+        if not dos.any():
+            raise InputError(f"{self.name}: the DOS is empty; widen the energy grid or check its alignment.")
         most = float(np.cumsum(dos).max()) * grid.width
-        if most < self.num_electrons * (1 - SHORTFALL):
-            found = "is empty" if not dos.any() else f"holds {most:.6g} electrons up to {grid.stop:g} eV"
+        if self.num_electrons is not None and most < self.num_electrons * (1 - SHORTFALL):
             raise InputError(
-                f"{self.name}: the DOS {found}, but there are {self.num_electrons:.6g} electrons; widen the energy "
-                f"grid, check its alignment or num_electrons."
+                f"{self.name}: the DOS holds {most:.6g} electrons up to {grid.stop:g} eV, but there are "
+                f"{self.num_electrons:.6g} electrons; widen the energy grid, check its alignment or num_electrons."
             )
         return dos
 
@@ -143,6 +148,10 @@ class Snapshot:
         """Number of atoms N."""
         return len(self.numbers)
 
+    def environments(self, cutoff: float = CUTOFF, dtype: torch.dtype = torch.float32) -> Environments:
+        """Find the neighbours of every atom within a cutoff, in Å; see `csgnn_dgl.mapping.find_environments`."""
+        return find_environments(self.positions, self.cell, self.pbc, cutoff, dtype)
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Snapshots(Sequence[Snapshot]):
@@ -160,6 +169,7 @@ class Snapshots(Sequence[Snapshot]):
     """
 
     items: tuple[Snapshot, ...]
+    _environments: dict[tuple[float, torch.dtype], EnvironmentTable] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "items", tuple(self.items))
@@ -216,8 +226,14 @@ class Snapshots(Sequence[Snapshot]):
 
     @property
     def num_electrons(self) -> NDArray[np.float64]:
-        """(S,) electrons of each cell."""
-        return np.array([item.num_electrons for item in self.items], dtype=np.float64)
+        """(S,) electrons of each cell.
+
+        Raises
+        ------
+        InputError
+            If those of a snapshot are unknown.
+        """
+        return np.array([known_electrons(item.num_electrons, item.name) for item in self.items], dtype=np.float64)
 
     @property
     def num_atoms(self) -> NDArray[np.int64]:
@@ -233,6 +249,25 @@ class Snapshots(Sequence[Snapshot]):
     def elements(self) -> frozenset[int]:
         """Atomic numbers that occur."""
         return frozenset(int(number) for item in self.items for number in np.unique(item.numbers))
+
+    def environments(
+        self, cutoff: float = CUTOFF, dtype: torch.dtype = torch.float32, progress: bool = False
+    ) -> EnvironmentTable:
+        """Return the environments of the atoms of each snapshot, found at the first call and kept.
+
+        Parameters
+        ----------
+        cutoff
+            Cutoff radius in Å.
+        dtype
+            dtype of the vectors.
+        progress
+            Show a progress bar on stderr while the neighbours are searched.
+        """
+        if (cutoff, dtype) not in self._environments:
+            shown = progress_bar(self.items, desc="neighbours", leave=False, disable=not progress)
+            self._environments[cutoff, dtype] = EnvironmentTable(item.environments(cutoff, dtype) for item in shown)
+        return self._environments[cutoff, dtype]
 
     def subset(self, indices: Iterable[int]) -> "Snapshots":
         """Return the snapshots at `indices`, in that order."""
@@ -270,8 +305,18 @@ def check_elements(snapshots: Iterable[Snapshot], known: Iterable[int]) -> None:
             )
 
 
-def electrons_of(numbers: ArrayLike, valences: Mapping[str, float] | None, name: str) -> float:
-    """Add up the valence electrons of atoms.
+def known_electrons(count: float | None, name: str) -> float:
+    """Return a number of electrons, or raise InputError, beginning with `name`, where it is None."""
+    if count is None:
+        raise InputError(
+            f"{name} has no num_electrons, which Fermi level and band energy need, and no valences for all of its "
+            f"elements; put num_electrons into the file or give valences."
+        )
+    return count
+
+
+def electrons_of(numbers: ArrayLike, valences: Mapping[str, float] | None) -> float | None:
+    """Add up the valence electrons of atoms; None if the valence of an element is unknown.
 
     Parameters
     ----------
@@ -279,27 +324,12 @@ def electrons_of(numbers: ArrayLike, valences: Mapping[str, float] | None, name:
         (N,) atomic numbers.
     valences
         Electrons per atom by chemical symbol; they go before :data:`VALENCES`.
-    name
-        What a complaint begins with.
-
-    Raises
-    ------
-    InputError
-        If the valence of an element is unknown.
     """
     from ase.data import chemical_symbols
 
     table = {**VALENCES, **(valences or {})}
-    total = 0.0
-    for number, count in zip(*np.unique(np.asarray(numbers), return_counts=True), strict=True):
-        symbol = chemical_symbols[number]
-        if symbol not in table:
-            raise InputError(
-                f"{name} has no num_electrons, and the valence of {symbol} is unknown; put num_electrons into the "
-                f"file or give valences."
-            )
-        total += table[symbol] * int(count)
-    return total
+    found = [table.get(chemical_symbols[number]) for number in np.asarray(numbers)]
+    return None if None in found else float(sum(count for count in found if count is not None))
 
 
 def from_atoms(
@@ -353,11 +383,10 @@ def _snapshot(
         raise InputError(f"{name} has no 'dos' in its info; add the density of states, one value per energy bin.")
     if len(atoms) == 0:
         raise InputError(f"{name} has no atoms; remove it.")
+    electrons = expected = electrons_of(atoms.numbers, valences)
     if "num_electrons" in info:
         electrons = _number(info, "num_electrons", name)
-        _check_electrons(electrons, atoms.numbers, valences, name)
-    else:
-        electrons = electrons_of(atoms.numbers, valences, name)
+        _check_electrons(electrons, expected, len(atoms), name)
     return Snapshot(
         positions=atoms.get_positions(),
         numbers=atoms.numbers,
@@ -375,18 +404,11 @@ def _snapshot(
     )
 
 
-def _check_electrons(electrons: float, numbers: ArrayLike, valences: Mapping[str, float] | None, name: str) -> None:
+def _check_electrons(electrons: float, expected: float | None, num_atoms: int, name: str) -> None:
     """Refuse the electron count of a smaller cell, which ase keeps when it repeats atoms."""
-    from ase.data import chemical_symbols
-
-    table = {**VALENCES, **(valences or {})}
-    symbols = [chemical_symbols[number] for number in np.asarray(numbers)]
-    if not all(symbol in table for symbol in symbols):
-        return
-    expected = sum(table[symbol] for symbol in symbols)
-    if 0 < electrons <= FEWEST * expected:
+    if expected is not None and 0 < electrons <= FEWEST * expected:
         raise InputError(
-            f"{name} has num_electrons = {electrons:g}, but its {len(symbols)} atoms have {expected:g} valence "
+            f"{name} has num_electrons = {electrons:g}, but its {num_atoms} atoms have {expected:g} valence "
             f"electrons; repeating atoms with ase keeps the number and the dos of the smaller cell: set both for the "
             f"whole cell or remove them, or give valences."
         )

@@ -64,6 +64,7 @@ def read_vasp(
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give a vasprun.xml, a DOSCAR, or a folder with one of them.")
     name = f"{path}: snapshot 0"
+    electrons: float | None
     if path.suffix.lower() == ".xml":
         total, fermi, electrons = _read_vasprun(path)
         atoms = read_atoms(path, "vasp-xml")[-1]
@@ -73,7 +74,7 @@ def read_vasp(
         if beside is None:
             raise InputError(f"{path}: there is no POSCAR or CONTCAR beside it; put the structure there.")
         atoms = read_atoms(beside, "vasp")[-1]
-        electrons = electrons_of(atoms.numbers, valences, name)
+        electrons = electrons_of(atoms.numbers, valences)
     # energy, DOS and integrated DOS, each of the latter for one spin or two
     spins = (total.shape[1] - 1) // 2
     dos = rebin(total[:, 0], total[:, 1 + spins :].sum(axis=1), grid, name, offset)
@@ -191,7 +192,7 @@ def _read_folder(
         numbers=atoms.numbers,
         cell=atoms.cell.array,
         pbc=atoms.pbc,
-        num_electrons=electrons_of(atoms.numbers, valences, name) if given is None else given,
+        num_electrons=electrons_of(atoms.numbers, valences) if given is None else given,
         dos=dos,
         grid=grid,
         structure=folder.parent.parent.name,

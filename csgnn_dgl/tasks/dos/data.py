@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -10,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from csgnn_dgl.data import Snapshots, check_elements, load_snapshots, rotate_clouds
 from csgnn_dgl.data.clouds.augmentation import check_rotation_mode
@@ -19,7 +19,7 @@ from csgnn_dgl.data.splits import SPLITS, Split
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import random_rotations
-from csgnn_dgl.mapping.environments import CUTOFF, Environments, find_environments
+from csgnn_dgl.mapping.environments import CUTOFF, Environments
 from csgnn_dgl.models import DOSModel
 from csgnn_dgl.training.data import EpochData
 
@@ -27,7 +27,7 @@ SnapshotRotation = Literal["none", "SO3"]
 
 
 class SnapshotDataset(EpochDataset):
-    """Snapshots as batches of atomic environments, which are found once.
+    """Snapshots as batches of atomic environments.
 
     A batch of S snapshots with N atoms and E neighbours in all is a dictionary of tensors, so that Lightning can move,
     pin and widen it: ``vectors`` (E, 3) float32, ``centre`` (E,) and ``neighbour`` (E,) int64 as in `Environments`,
@@ -73,29 +73,18 @@ class SnapshotDataset(EpochDataset):
         self.snapshots = snapshots
         self.rotation = check_rotation_mode(rotation)
         self.seed = seed
-        sizes = snapshots.num_atoms
         self.dos_per_atom = torch.from_numpy(snapshots.dos_per_atom).float()
-        self._electrons_per_atom = torch.from_numpy(snapshots.num_electrons / sizes)
-        parts = [
-            find_environments(item.positions, item.cell, item.pbc, cutoff)
-            for item in tqdm(snapshots, "neighbours", leave=False, disable=not progress)
-        ]
-        # Few large tensors, which worker processes share, in half of the memory that int64 takes.
-        self._sizes = [len(part) for part in parts]
-        self._starts = np.cumsum([0, *(len(part.vectors) for part in parts)]).tolist()
-        self._vectors = torch.cat([part.vectors for part in parts])
-        self._centre = torch.cat([part.centre for part in parts]).int()
-        self._neighbour = torch.cat([part.neighbour for part in parts]).int()
+        self._electrons_per_atom = torch.from_numpy(snapshots.num_electrons / snapshots.num_atoms)
+        self._environments = snapshots.environments(cutoff, progress=progress)
 
     def environments(self, index: int, epoch: int = 0) -> Environments:
         """Return the environments of one snapshot as they are in an epoch."""
-        pairs = slice(self._starts[index], self._starts[index + 1])
-        vectors = self._vectors[pairs]
-        if self.rotation != "none":
-            source = np.random.default_rng([self.seed, epoch, int(index)])
-            turn = torch.from_numpy(random_rotations(1, [source], self.rotation))
-            vectors = rotate_clouds(vectors[None], turn)[0]
-        return Environments(vectors, self._centre[pairs].long(), self._neighbour[pairs].long(), self._sizes[index])
+        found = self._environments[index]
+        if self.rotation == "none":
+            return found
+        source = np.random.default_rng([self.seed, epoch, int(index)])
+        turn = torch.from_numpy(random_rotations(1, [source], self.rotation))
+        return dataclasses.replace(found, vectors=rotate_clouds(found.vectors[None], turn)[0])
 
     def batch(self, index: Tensor, epochs: Sequence[int]) -> dict[str, Tensor]:
         """Return the environments, DOS and electrons of these snapshots."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from csgnn_dgl.data import Snapshot, Snapshots
+from csgnn_dgl.data import Snapshots
 from csgnn_dgl.electronic import band_energy_per_atom, dos_errors
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.mapping.environments import Environments, find_environments
+from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.models import DOSModel, StructureMean
 
 CHEMICAL_ACCURACY = 0.043
@@ -166,7 +166,7 @@ def mean_prediction(train: Snapshots, snapshots: Snapshots) -> Prediction:
     return Prediction(MEAN_ROW, torch.as_tensor(StructureMean().fit(train).predict(snapshots)))
 
 
-def predict_atoms(network: DOSModel, snapshots: Sequence[Snapshot]) -> Iterator[Tensor]:
+def predict_atoms(network: DOSModel, environments: Iterable[Environments]) -> Iterator[Tensor]:
     """Predict what each atom contributes to the DOS, one snapshot after the other.
 
     Some snapshots are computed together, which changes nothing in a network in evaluation mode but its last digits.
@@ -175,8 +175,8 @@ def predict_atoms(network: DOSModel, snapshots: Sequence[Snapshot]) -> Iterator[
     ----------
     network
         The model, in evaluation mode, on any device.
-    snapshots
-        Snapshots, with or without DOS.
+    environments
+        The environments of the atoms of each snapshot, found with the model's cutoff.
 
     Yields
     ------
@@ -184,22 +184,31 @@ def predict_atoms(network: DOSModel, snapshots: Sequence[Snapshot]) -> Iterator[
         (N, count) states per eV of each of the N atoms of a snapshot, on the CPU; float64 from a network of that, else
         float32.
     """
-    weight = next(network.parameters())
-    dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+    device = next(network.parameters()).device
+
+    def together(parts: list[Environments]) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            return network.atom_dos(Environments.join(parts).to(device)).cpu().split([len(part) for part in parts])
+
     waiting: list[Environments] = []
-    for place, item in enumerate(snapshots):
-        waiting.append(find_environments(item.positions, item.cell, item.pbc, network.cutoff, dtype))
-        if place == len(snapshots) - 1 or sum(map(len, waiting)) >= BATCH_ATOMS:
-            joined = Environments.join(waiting).to(weight.device)
-            with torch.no_grad():
-                dos = network.atom_dos(joined).cpu()
-            yield from dos.split([len(part) for part in waiting])
+    for part in environments:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= BATCH_ATOMS:
+            yield from together(waiting)
             waiting = []
+    if waiting:
+        yield from together(waiting)
 
 
-def predict(name: str, network: DOSModel, snapshots: Sequence[Snapshot]) -> Prediction:
+def vector_dtype(network: DOSModel) -> torch.dtype:
+    """Return the dtype of the vectors for a network: float64 for one of float64, else float32."""
+    return torch.float64 if next(network.parameters()).dtype == torch.float64 else torch.float32
+
+
+def predict(name: str, network: DOSModel, snapshots: Snapshots) -> Prediction:
     """Predict the DOS per atom of snapshots; see `predict_atoms`."""
-    dos_per_atom = torch.stack([atoms.mean(dim=0) for atoms in predict_atoms(network, snapshots)])
+    environments = snapshots.environments(network.cutoff, vector_dtype(network))
+    dos_per_atom = torch.stack([atoms.mean(dim=0) for atoms in predict_atoms(network, environments)])
     return Prediction(name, dos_per_atom, count_parameters(network))
 
 

@@ -174,7 +174,7 @@ def repeated(item: Snapshot, direction: int) -> Snapshot:
         positions=np.concatenate([item.positions, item.positions + item.cell[direction]]),
         numbers=np.concatenate([item.numbers, item.numbers]),
         cell=cell,
-        num_electrons=2 * item.num_electrons,
+        num_electrons=None if item.num_electrons is None else 2 * item.num_electrons,
         dos=None,
     )
 

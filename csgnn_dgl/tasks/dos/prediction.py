@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -15,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from csgnn_dgl.data import Snapshots, check_elements, from_atoms
+from csgnn_dgl.data.atoms.records import known_electrons
 from csgnn_dgl.electronic import EnergyGrid, band_energy, fermi_level
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models import DOSModel
-from csgnn_dgl.tasks.dos.evaluation import predict_atoms
+from csgnn_dgl.tasks.dos.evaluation import predict_atoms, vector_dtype
 from csgnn_dgl.tasks.dos.figures import prediction_figure
 from csgnn_dgl.tasks.dos.trained import TrainedDOS, load_dos_model
 
@@ -39,20 +41,13 @@ class DOSPrediction:
     atom_dos
         (N, count) float64: what each atom contributes, in states/eV.
     num_electrons
-        Electrons of the cell.
-    fermi_level
-        Fermi level, in eV. Where the predicted DOS holds fewer electrons than there are (`num_states`), it is the end
-        of the grid.
-    band_energy
-        Band energy of the cell (Eq. 4), in eV.
+        Electrons of the cell, or None where they are unknown.
     """
 
     name: str
     grid: EnergyGrid
     atom_dos: NDArray[np.float64]
-    num_electrons: float
-    fermi_level: float
-    band_energy: float
+    num_electrons: float | None
 
     @property
     def energies(self) -> NDArray[np.float64]:
@@ -68,6 +63,24 @@ class DOSPrediction:
     def num_atoms(self) -> int:
         """Number of atoms N."""
         return len(self.atom_dos)
+
+    @cached_property
+    def fermi_level(self) -> float:
+        """Fermi level, in eV; the end of the grid if the DOS holds fewer electrons than there are (`num_states`).
+
+        Raises
+        ------
+        InputError
+            If the number of electrons is unknown; so for `band_energy`.
+        """
+        electrons = known_electrons(self.num_electrons, self.name)
+        return float(fermi_level(torch.from_numpy(self.dos), electrons, self.grid, too_few="top"))
+
+    @cached_property
+    def band_energy(self) -> float:
+        """Band energy of the cell (Eq. 4), in eV."""
+        electrons = known_electrons(self.num_electrons, self.name)
+        return float(band_energy(torch.from_numpy(self.dos), electrons, self.grid, too_few="top"))
 
     @property
     def num_states(self) -> float:
@@ -140,20 +153,10 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
     """
     check_elements(snapshots, model.network.elements)
     results = []
-    for item, found in zip(snapshots, predict_atoms(model.network, snapshots), strict=True):
-        contributions = found.double()
-        whole = contributions.sum(dim=0)
-        electrons = torch.tensor(item.num_electrons, dtype=torch.float64)
-        results.append(
-            DOSPrediction(
-                name=item.structure,
-                grid=model.grid,
-                atom_dos=contributions.numpy(),
-                num_electrons=item.num_electrons,
-                fermi_level=float(fermi_level(whole, electrons, model.grid, too_few="top")),
-                band_energy=float(band_energy(whole, electrons, model.grid, too_few="top")),
-            )
-        )
+    # Not kept: there may be more structures than memory for their neighbours.
+    environments = (item.environments(model.network.cutoff, vector_dtype(model.network)) for item in snapshots)
+    for item, found in zip(snapshots, predict_atoms(model.network, environments), strict=True):
+        results.append(DOSPrediction(item.structure, model.grid, found.double().numpy(), item.num_electrons))
     return results
 
 
@@ -176,10 +179,13 @@ def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapsh
     Path
         The JSON file.
     """
+    levels = [
+        found.fermi_level for found in predictions
+    ]  # where electrons are unknown, refuse before anything is written
     stems = [Path(item.source).name.split(".")[0] or "structure" for item in snapshots]
     used: Counter[str] = Counter()
     records = []
-    for stem, found, item in zip(stems, predictions, snapshots, strict=True):
+    for stem, level, found, item in zip(stems, levels, predictions, snapshots, strict=True):
         name = stem if stems.count(stem) == 1 else f"{stem}-{used[stem]}"
         used[stem] += 1
         with atomic_write(folder / f"{name}.csv") as file:
@@ -187,9 +193,9 @@ def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapsh
             np.savetxt(file, table, fmt="%.6g", delimiter=",", header="energy_eV,dos_states_per_eV", comments="")
         with atomic_write(folder / f"{name}.npz") as file:
             np.savez_compressed(file, energies=found.energies, dos=found.dos, atom_dos=found.atom_dos)
-        title = f"{found.name}: Fermi level {found.fermi_level:.3f} eV"
+        title = f"{found.name}: Fermi level {level:.3f} eV"
         with atomic_write(folder / f"{name}.png") as file:
-            figure = prediction_figure(found.energies, found.dos, found.fermi_level, title, item.dos)
+            figure = prediction_figure(found.energies, found.dos, level, title, item.dos)
             figure.savefig(file, dpi=110)
         records.append(
             {
@@ -200,7 +206,7 @@ def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapsh
                 "num_atoms": found.num_atoms,
                 "num_electrons": found.num_electrons,
                 "num_states": found.num_states,
-                "fermi_level": found.fermi_level,
+                "fermi_level": level,
                 "band_energy": found.band_energy,
             }
         )

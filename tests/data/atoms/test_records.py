@@ -112,10 +112,22 @@ def test_a_set_of_snapshots():
 
 
 def test_electrons_from_valences():
-    assert electrons_of([6, 6, 1, 8], None, "x") == 15
-    assert electrons_of([6, 6, 26], {"Fe": 8, "C": 5}, "x") == 18
-    with pytest.raises(InputError, match="x has no num_electrons, and the valence of Fe is unknown"):
-        electrons_of([26, 6], None, "x")
+    assert electrons_of([6, 6, 1, 8], None) == 15
+    assert electrons_of([6, 6, 26], {"Fe": 8, "C": 5}) == 18
+    assert electrons_of([26, 6], None) is None
+
+
+def test_a_record_without_electrons_is_fine_until_they_are_needed():
+    iron = Atoms("Fe", info={"dos": np.full(24, 1.0)})
+    snapshots = from_atoms([molecule(), iron], GRID, source="set.xyz")
+    assert snapshots[1].num_electrons is None
+    assert snapshots.dos_per_atom.shape == (2, 24)
+    assert len(snapshots.environments()) == 2
+    with pytest.raises(InputError, match="set.xyz: snapshot 1 has no num_electrons, which Fermi level and band energy"):
+        _ = snapshots.num_electrons
+    assert from_atoms(iron, GRID, valences={"Fe": 8}).num_electrons.tolist() == [8]
+    with pytest.raises(InputError, match="snapshot 0: the DOS is empty"):
+        dataclasses.replace(snapshots[1], dos=np.zeros(24), index=0)
 
 
 def test_foreign_elements_are_refused():
@@ -146,7 +158,7 @@ def with_nan() -> np.ndarray:
         (Atoms("C", pbc=True, info={"dos": np.ones(24)}), "direction a is flagged as periodic but the cell has no"),
         (molecule(np.ones(23)), r"has a DOS of shape \(23,\), but the energy grid has 24 bins; give one value per bin"),
         (molecule(with_nan()), "has a DOS that is NaN or infinite in bin 7; repair or remove it"),
-        (molecule(0.0), "the DOS is empty, but there are 8 electrons"),
+        (molecule(0.0), "the DOS is empty; widen the energy grid or check"),
         (molecule(0.5), r"the DOS holds 6 electrons up to 2 eV, but there are 8 electrons; widen the energy grid"),
         (molecule(np.full(24, "x")), "has a DOS of <U1; give real numbers"),
         (molecule(electrons=-2), "has an electron count of -2; give a positive num_electrons"),

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from csgnn_dgl.data import EpochIndex, load_snapshots
+from csgnn_dgl.data import EpochIndex, Snapshots, load_snapshots
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import Environments, find_environments
 from csgnn_dgl.tasks.dos import DOSData
@@ -58,6 +60,12 @@ def test_rotations_are_drawn_from_seed_epoch_and_index(snapshots):
     matrix = torch.from_numpy(np.eye(3) + 2 * w * cross + 2 * cross @ cross).float()
     straight = plain.environments(13).vectors
     torch.testing.assert_close(again["vectors"], straight @ matrix.T, **TOLERANCE[torch.float32])
+
+
+def test_snapshots_without_electrons_are_refused(snapshots):
+    unknown = Snapshots((*snapshots, dataclasses.replace(snapshots[0], num_electrons=None)))
+    with pytest.raises(InputError, match="snapshot 0 has no num_electrons, which Fermi level and band energy need"):
+        SnapshotDataset(unknown)
 
 
 def test_single_snapshots_can_be_asked_for(snapshots):

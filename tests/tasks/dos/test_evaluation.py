@@ -112,7 +112,7 @@ def test_the_training_means_of_the_built_in_data_are_the_published_reference_poi
 def test_predicting_together_is_predicting_one_by_one(snapshots, kind, monkeypatch):
     network = DOS_MODELS[kind](**NETWORKS[kind]).eval()
     monkeypatch.setattr("csgnn_dgl.tasks.dos.evaluation.BATCH_ATOMS", 5)
-    found = list(predict_atoms(network, snapshots))
+    found = list(predict_atoms(network, snapshots.environments(network.cutoff)))
     assert len(found) == len(snapshots) < BATCH_ATOMS
     for dos, item in zip(found, snapshots, strict=True):
         with torch.no_grad():
@@ -142,6 +142,19 @@ def test_several_models_are_compared_on_the_same_snapshots(trained, snapshots):
     assert [item.index for item in found] == [item.index for item in snapshots]
     for (name, model), prediction in zip(models, predictions, strict=False):
         assert torch.equal(prediction.dos_per_atom, predict(name, model.network, snapshots).dos_per_atom)
+
+
+def test_neighbours_are_searched_once_for_all_models(trained, snapshots, monkeypatch):
+    searched = []
+
+    def noted(*arguments):
+        searched.append(arguments)
+        return find_environments(*arguments)
+
+    monkeypatch.setattr("csgnn_dgl.data.atoms.records.find_environments", noted)
+    compare_models([("one", trained("agni")), ("two", trained("csgnn")), ("three", trained("schnet"))])
+    cutoffs = {trained(kind).network.cutoff for kind in ("agni", "csgnn", "schnet")}
+    assert len(searched) == len(cutoffs) * len(snapshots)
 
 
 def test_models_that_did_not_see_a_structure_make_one_row(trained, snapshots):

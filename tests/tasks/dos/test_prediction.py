@@ -1,5 +1,6 @@
 """One call from ``ase.Atoms`` to the density of states."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -45,6 +46,18 @@ def test_one_structure_gives_one_prediction(network):
     assert result.band_energy == pytest.approx(energy + result.dos[last] * part * (-30 + 0.1 * last + part / 2))
 
 
+def test_only_fermi_level_and_band_energy_need_electrons(network, tmp_path):
+    known = csgnn_dgl.predict_dos(toy_atoms("square", 1.4), network)
+    unknown = dataclasses.replace(known, num_electrons=None)
+    assert unknown.num_states == known.num_states
+    for name in ("fermi_level", "band_energy"):
+        with pytest.raises(InputError, match="square has no num_electrons, which Fermi level and band energy need"):
+            getattr(unknown, name)
+    with pytest.raises(InputError, match="square has no num_electrons"):
+        write_predictions(tmp_path, [unknown], from_atoms(toy_atoms("square", 1.4)))
+    assert not list(tmp_path.iterdir())
+
+
 def test_several_structures_give_as_many_predictions(network):
     several = [toy_atoms("dimer", 1.3), toy_atoms("chain", 1.4)]
     results = csgnn_dgl.predict_dos(several, TrainedDOS(network))
@@ -72,7 +85,7 @@ def test_too_few_predicted_states_are_shown_not_hidden(network):
     torch.nn.init.constant_(network.output.norm.weight, 0.0)
     torch.nn.init.constant_(network.output.norm.bias, 0.05)
     result = csgnn_dgl.predict_dos(toy_atoms("dimer", 1.4), network)
-    assert result.num_states < result.num_electrons
+    assert result.num_states < result.num_electrons  # type: ignore[operator]
     assert result.fermi_level == pytest.approx(1.0)
 
 
