@@ -1,4 +1,6 @@
-"""The error that a person, not a programmer, is meant to read."""
+"""The error that a person, not a programmer, is meant to read, and the check of whole numbers that all parts share."""
+
+from numbers import Integral
 
 
 class InputError(ValueError):
@@ -7,3 +9,10 @@ class InputError(ValueError):
     The message is one sentence that names the file or option, the value found there and the fix. The programs
     in ``pipelines`` print it as ``error: ...`` and end with exit code 2; from Python it is a ``ValueError``.
     """
+
+
+def check_counts(at_least: int = 1, /, **counts: object) -> None:
+    """Raise ValueError, naming the argument, unless every one is an integer of at least 1, or `at_least`."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, Integral) or count < at_least:
+            raise ValueError(f"{name} must be an integer of at least {at_least}, not {count!r}")

@@ -7,6 +7,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.errors import check_counts
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
@@ -98,8 +100,7 @@ def icosphere(level: int) -> Icosphere:
     >>> icosphere(4).vertices.shape
     (2562, 3)
     """
-    if not isinstance(level, int | np.integer) or isinstance(level, bool) or level < 0:
-        raise ValueError(f"level must be an integer of at least 0, not {level!r}")
+    check_counts(0, level=level)
     if level == 0:
         return _icosahedron()
     return _subdivide(icosphere(int(level) - 1))

@@ -5,6 +5,7 @@ Nodes are counted sphere by sphere: vertex u of sphere i is node i·V + u.
 
 import numpy as np
 
+from csgnn_dgl.errors import check_counts
 from csgnn_dgl.geometry.icosphere import IntArray, icosphere
 
 
@@ -57,9 +58,13 @@ def pooling_edges(level: int, num_spheres: int) -> tuple[IntArray, IntArray]:
 
 def check_grid_arguments(level: int, num_spheres: int, kernel_size: int = 1, coarsest: int = 0) -> None:
     """Raise ValueError unless the arguments describe a concentric grid with levels down to `coarsest`."""
-    for name, value, smallest in (("level", level, coarsest), ("num_spheres", num_spheres, 1)):
-        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < smallest:
-            raise ValueError(f"{name} must be an integer of at least {smallest}, not {value!r}")
+    check_counts(coarsest, level=level)
+    check_counts(num_spheres=num_spheres)
+    check_kernel_size(kernel_size)
+
+
+def check_kernel_size(kernel_size: int) -> None:
+    """Raise ValueError unless a radial kernel can have this size."""
     if not isinstance(kernel_size, int | np.integer) or kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"kernel_size must be an odd integer of at least 1, not {kernel_size!r}")
 

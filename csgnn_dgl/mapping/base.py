@@ -1,4 +1,4 @@
-"""What both mappings share: Eq. 1 of the paper, cut off at the cell of each point."""
+"""What the two mappings of point clouds share: Eq. 1 of the paper, cut off at the cell of each point."""
 
 import math
 
@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.location import ROUNDING, TriangleLocator
 from csgnn_dgl.mapping.tables import TableModule
 
@@ -16,22 +17,23 @@ class PointMapping(TableModule):
 
     The ball is cut into cells, each a triangle of the icosphere times an interval of radii. Every point adds
     :math:`\phi(d) = \exp(-\gamma_i d^2)` to the vertices of its cell, where d is the distance to the vertex,
-    :math:`\gamma_i = -\log(T) / d_i^2`, and :math:`d_i` is the diameter of the cells of the i-th interval.
-    The subclasses say what the intervals are and on which spheres a cell has vertices.
+    :math:`\gamma_i = -\log(T) / d_i^2`, and :math:`d_i` is a diameter of cells of the i-th interval. The
+    subclasses say what the intervals are, of which cells the diameter is, and on which fine spheres a cell has
+    vertices; these need not bound it.
 
     There are R' = R·C fine spheres at the radii 1/R', 2/R', ..., 1. Fine spheres i·C to i·C + C - 1, counted
     from 0, become the C channels of sphere i, inner to outer.
 
     A point on an edge or vertex lies in several triangles, which share its weight equally. A point on a
-    sphere belongs to the cell outside it, a point at radius 1 to the outermost. A point at the centre lies in
-    all F triangles, so each vertex gets valence / F times the kernel. "On" means closer than rounding can
-    move a point (:data:`~csgnn_dgl.mapping.location.ROUNDING`: 1e-6 in float32, 1e-12 in float64). The
-    features of a cloud rotated by one of the 60 icosahedral rotations are then the permuted features of the
+    boundary of two intervals belongs to the outer one, a point at radius 1 to the outermost. A point at the
+    centre lies in all F triangles, so each vertex gets valence / F times the kernel. "On" means closer than
+    rounding can move a point (:data:`~csgnn_dgl.mapping.location.ROUNDING`: 1e-6 in float32, 1e-12 in float64).
+    The features of a cloud rotated by one of the 60 icosahedral rotations are then the permuted features of the
     cloud.
 
-    The features are differentiable with respect to the points, the choice of cell being constant. They are
-    the same bits in every run on a CPU; on CUDA the order of the sums is not, unless
-    ``torch.use_deterministic_algorithms(True)`` is on.
+    The features are differentiable with respect to the points, the choice of cell being constant; they jump where
+    a point crosses from one cell to the next. They are the same bits in every run on a CPU; on CUDA the order of
+    the sums is not, unless ``torch.use_deterministic_algorithms(True)`` is on.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ class PointMapping(TableModule):
     Shapes
     ------
     - Input: points (B, N, 3) within the unit ball.
-    - Output: features (R, V, B, C), contiguous; float64 for float64 points, else float32, in autocast.
+    - Output: features (R, V, B, C), contiguous; float64 for float64 points, else float32, also under autocast.
     """
 
     cell_spheres: Tensor
@@ -192,9 +194,7 @@ class PointMapping(TableModule):
 
 def check_sizes(num_spheres: int, channels: int, threshold: float) -> None:
     """Raise ValueError unless the arguments of a mapping are usable."""
-    for name, value in (("num_spheres", num_spheres), ("channels", channels)):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+    check_counts(num_spheres=num_spheres, channels=channels)
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold must lie in (0, 1], not {threshold!r}")
 

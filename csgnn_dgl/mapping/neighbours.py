@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from csgnn_dgl.mapping.base import _zeros, check_sizes
+from csgnn_dgl.errors import check_counts
+from csgnn_dgl.mapping.base import _zeros
 from csgnn_dgl.mapping.environments import CUTOFF, Environments
 from csgnn_dgl.mapping.location import TriangleLocator
 from csgnn_dgl.mapping.tables import TableModule
@@ -67,7 +68,7 @@ class NeighbourMapping(TableModule, ABC):
     Shapes
     ------
     - Input: :class:`~csgnn_dgl.mapping.environments.Environments` of N atoms.
-    - Output: features (R, V, N, C), contiguous; float64 for float64 vectors, else float32, in autocast.
+    - Output: features (R, V, N, C), contiguous; float64 for float64 vectors, else float32, also under autocast.
 
     Raises
     ------
@@ -84,7 +85,7 @@ class NeighbourMapping(TableModule, ABC):
         shells: Shells = "published",
     ) -> None:
         super().__init__()
-        check_sizes(num_spheres, channels, threshold=1)
+        check_counts(num_spheres=num_spheres, channels=channels)
         if shells not in get_args(Shells):
             raise ValueError(f"shells must be 'published' or 'uniform', not {shells!r}")
         if not INNER_RADIUS[shells] < cutoff < float("inf"):

@@ -298,13 +298,6 @@ def import_path(thing: Any) -> str:
     return f"{thing.__module__}.{name}"
 
 
-def check_counts(**counts: int) -> None:
-    """Raise ValueError unless every argument is an integer of at least 1."""
-    for name, count in counts.items():
-        if not isinstance(count, int) or count < 1:
-            raise ValueError(f"{name} must be an integer of at least 1, not {count!r}")
-
-
 def plain(value: Any) -> Any:
     """Turn nested mappings and sequences into dicts and lists of str, int, float, bool and None.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
+from csgnn_dgl.graphs.tables import check_kernel_size
 from csgnn_dgl.nn.forms import Form, check_features, check_form, takes_kernels
 from csgnn_dgl.nn.ops.library import MAX_TAPS
 from csgnn_dgl.nn.ops.radial import radial
@@ -63,8 +64,7 @@ class RadialConv(nn.Module):
         form: Form = "auto",
     ) -> None:
         super().__init__()
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size must be an odd integer of at least 1, not {kernel_size!r}")
+        check_kernel_size(kernel_size)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = kernel_size

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from csgnn_dgl.models.base import Model, Registry, check_counts
+from csgnn_dgl.errors import check_counts
+from csgnn_dgl.models.base import Model, Registry
 
 CLASSIFIERS: Registry[Classifier] = Registry(
     "classification", "classifier of point clouds", "csgnn_dgl.models.classifiers"

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
-from csgnn_dgl.models.base import check_counts
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.encoder import ConcentricEncoder
 from csgnn_dgl.nn.dropout import SharedDropout

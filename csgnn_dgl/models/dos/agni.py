@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.environments import Environments
-from csgnn_dgl.models.base import check_counts
 from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
 from csgnn_dgl.nn.moments import Moments
 from csgnn_dgl.nn.norm import NormReLU

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from csgnn_dgl.errors import check_counts
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.mapping.environments import CUTOFF, Environments
-from csgnn_dgl.models.base import Model, Registry, check_counts
+from csgnn_dgl.models.base import Model, Registry
 from csgnn_dgl.nn.norm import NormReLU
 from csgnn_dgl.nn.ops.intra import Edges, neighbour_sum
 

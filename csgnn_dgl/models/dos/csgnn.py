@@ -9,10 +9,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
 from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.mapping.neighbours import Shells
-from csgnn_dgl.models.base import check_counts
 from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
 from csgnn_dgl.models.encoder import ConcentricEncoder
 from csgnn_dgl.models.recompute import recomputed
@@ -102,8 +102,7 @@ class CSGNNDOS(DOSModel):
     ) -> None:
         super().__init__(**shared)
         check_counts(base_width=base_width, num_spheres=num_spheres)
-        if not isinstance(chunk, int) or chunk < 3:
-            raise ValueError(f"chunk must be an integer of at least 3, not {chunk!r}")
+        check_counts(3, chunk=chunk)
         if mapping not in NEIGHBOUR_MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(NEIGHBOUR_MAPPINGS)}, not {mapping!r}")
         if kernel_size is None:

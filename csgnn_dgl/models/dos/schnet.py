@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.environments import Environments
-from csgnn_dgl.models.base import check_counts
 from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
 
 
@@ -78,9 +78,8 @@ class SchNet(DOSModel):
     ) -> None:
         super().__init__(**shared)
         check_counts(num_features=num_features, num_filters=num_filters, num_interactions=num_interactions)
-        check_counts(num_gaussians=num_gaussians, hidden=hidden)
-        if num_gaussians == 1:
-            raise ValueError("num_gaussians must be at least 2")
+        check_counts(hidden=hidden)
+        check_counts(2, num_gaussians=num_gaussians)
         self.num_gaussians = num_gaussians
         self.embedding = nn.Parameter(torch.randn(num_features))
         self.interactions = nn.ModuleList(
