@@ -10,7 +10,7 @@ from csgnn_dgl._lazy import lazy_names
 
 if TYPE_CHECKING:
     from csgnn_dgl.data.atoms.carbon import carbon_snapshots
-    from csgnn_dgl.data.atoms.files import read_snapshots
+    from csgnn_dgl.data.atoms.formats.extxyz import read_snapshots
     from csgnn_dgl.data.atoms.records import VALENCES, Snapshot, Snapshots, check_elements, from_atoms
     from csgnn_dgl.data.atoms.sources import load_snapshots
     from csgnn_dgl.data.atoms.vasp import read_snapshot_folders, read_vasp
@@ -30,7 +30,7 @@ __all__ = [
 
 _MODULE_OF = {
     "carbon_snapshots": "carbon",
-    "read_snapshots": "files",
+    "read_snapshots": "formats.extxyz",
     "Snapshot": "records",
     "Snapshots": "records",
     "VALENCES": "records",

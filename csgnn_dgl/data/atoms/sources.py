@@ -4,14 +4,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from csgnn_dgl.data.atoms.files import DECOMPRESS, read_snapshots
+from csgnn_dgl.data.atoms.formats import READERS
 from csgnn_dgl.data.atoms.records import Snapshots
 from csgnn_dgl.data.atoms.vasp import read_snapshot_folders, split_file
 from csgnn_dgl.data.splits import SPLITS, check_split
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
-
-SUFFIXES = tuple(f"{kind}{packed}" for kind in (".extxyz", ".xyz") for packed in ("", *DECOMPRESS))
 
 
 def load_snapshots(
@@ -60,17 +58,13 @@ def load_snapshots(
             f"data source {str(source)!r} is no folder; give 'builtin', or a folder with {split}.extxyz or "
             f"structure/temperature/snapshot folders and CSV lists of splits."
         )
-    files = [folder / f"{split}{suffix}" for suffix in SUFFIXES if (folder / f"{split}{suffix}").is_file()]
-    if len(files) > 1:
-        raise InputError(f"{folder}: both {files[0].name} and {files[1].name} are there; keep one of them.")
-    if not files and not (folder / split_file(split)).is_file():
+    suffixes = [suffix for suffix in READERS if (folder / f"{split}{suffix}").is_file()]
+    if len(suffixes) > 1:
+        raise InputError(f"{folder}: both {split}{suffixes[0]} and {split}{suffixes[1]} are there; keep one of them.")
+    if suffixes:
+        return READERS[suffixes[0]](folder / f"{split}{suffixes[0]}", grid, offset, valences)
+    if not (folder / split_file(split)).is_file():
         raise InputError(
             f"{folder}: neither {split}.extxyz (or .xyz, or packed) nor {split_file(split)} is there; add one of them."
         )
-    if not files:
-        return read_snapshot_folders(folder, split, grid, offset, valences, progress)
-    if offset:
-        raise InputError(
-            f"{files[0]}: an offset of {offset:g} eV is set, but its DOS is on the grid already; unset it."
-        )
-    return read_snapshots(files[0], grid, valences)
+    return read_snapshot_folders(folder, split, grid, offset, valences, progress)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from csgnn_dgl.data.atoms.files import _reason, read_atoms
+from csgnn_dgl.data.atoms.formats.extxyz import _reason, read_atoms
 from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import Snapshot, Snapshots, electrons_of
 from csgnn_dgl.data.progress import progress_bar

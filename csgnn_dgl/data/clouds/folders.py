@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from csgnn_dgl.data.clouds.axes import z_up
-from csgnn_dgl.data.clouds.meshes import MESH_SUFFIXES, read_mesh, sample_mesh
-from csgnn_dgl.data.clouds.pointfiles import POINT_SUFFIXES, read_points
+from csgnn_dgl.data.clouds.formats import READERS
 from csgnn_dgl.data.clouds.records import LARGEST_COORDINATE, SMALLEST_EXTENT, PointClouds
+from csgnn_dgl.data.clouds.sampling import sample_mesh
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
-
-SUFFIXES = (*MESH_SUFFIXES, *POINT_SUFFIXES)
 
 
 def read_cloud(
@@ -58,9 +56,9 @@ def read_cloud(
         raise InputError(f"{path}: there is no such file; give a mesh or point file ({_formats()}).")
     rng = np.random.default_rng([seed, zlib.crc32(path.name.encode("utf-8", "surrogateescape"))])
     suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in READERS:
         raise InputError(f"{path}: format {path.suffix or '(no suffix)'!r} is unknown; give one of {_formats()}.")
-    points, faces = read_mesh(path) if suffix in MESH_SUFFIXES else (read_points(path), None)
+    points, faces = READERS[suffix](path)
     _check_coordinates(path, points)
     if faces is not None:
         points = sample_mesh(path, points, faces, num_points, rng)
@@ -156,12 +154,12 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in SUFFIXES
+        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in READERS
     )
 
 
 def _formats() -> str:
-    return ", ".join(suffix[1:] for suffix in SUFFIXES)
+    return ", ".join(suffix[1:] for suffix in READERS)
 
 
 def _check_coordinates(path: Path, points: NDArray[np.float64]) -> None:

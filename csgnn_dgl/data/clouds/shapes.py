@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from csgnn_dgl.data.clouds.meshes import sample_mesh
 from csgnn_dgl.data.clouds.objects import CLASSES
 from csgnn_dgl.data.clouds.records import PointClouds
+from csgnn_dgl.data.clouds.sampling import sample_mesh
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError

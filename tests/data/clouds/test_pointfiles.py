@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from csgnn_dgl.data import read_cloud
-from csgnn_dgl.data.clouds.pointfiles import read_points
+from csgnn_dgl.data.clouds.formats.points import read_points
 from csgnn_dgl.errors import InputError
 
 tables = hnp.arrays(

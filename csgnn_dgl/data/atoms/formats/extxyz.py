@@ -122,3 +122,12 @@ def _text(path: Path) -> str:
 
 def _reason(error: Any) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _read_split(path: Path, grid: EnergyGrid, offset: float, valences: Mapping[str, float] | None) -> Snapshots:
+    if offset:
+        raise InputError(f"{path}: an offset of {offset:g} eV is set, but its DOS is on the grid already; unset it.")
+    return read_snapshots(path, grid, valences)
+
+
+READERS = {f"{kind}{packed}": _read_split for kind in (".extxyz", ".xyz") for packed in ("", *DECOMPRESS)}

@@ -8,8 +8,6 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.errors import InputError
 
-POINT_SUFFIXES = (".npy", ".xyz", ".txt", ".csv")
-
 
 def read_points(path: Path) -> NDArray[np.float64]:
     """Read the points of an NPY, XYZ, TXT or CSV file.
@@ -101,3 +99,6 @@ def _is_number(cell: str) -> bool:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
+
+
+READERS = dict.fromkeys((".npy", ".xyz", ".txt", ".csv"), lambda path: (read_points(path), None))

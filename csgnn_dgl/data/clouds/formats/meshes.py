@@ -1,4 +1,4 @@
-"""Mesh files: reading them with trimesh and sampling their surface."""
+"""Mesh files: OFF, OBJ, PLY and STL, read with trimesh."""
 
 import io
 import re
@@ -10,8 +10,6 @@ import trimesh
 from numpy.typing import NDArray
 
 from csgnn_dgl.errors import InputError
-
-MESH_SUFFIXES = (".off", ".obj", ".ply", ".stl")
 
 
 def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
@@ -61,22 +59,6 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None
     )
 
 
-def sample_mesh(
-    path: Path,
-    vertices: NDArray[np.float64],
-    faces: NDArray[np.int64],
-    num_points: int,
-    rng: np.random.Generator,
-) -> NDArray[np.float64]:
-    """Draw points uniformly by area from a mesh of finite vertices: (num_points, 3)."""
-    scale = np.abs(vertices).max() or 1.0  # so that no area vanishes or overflows
-    mesh = trimesh.Trimesh(vertices / scale, faces, process=False)
-    if not mesh.area > 0.0:
-        raise InputError(f"{path}: the mesh has no surface (its area is 0); repair or remove it.")
-    points, _ = trimesh.sample.sample_surface(mesh, num_points, seed=rng)
-    return np.asarray(points, dtype=np.float64) * scale
-
-
 def _load(content: bytes, file_type: str) -> Any:
     """Let trimesh parse a file in memory; several objects in one file become one mesh."""
     options: dict[str, Any] = {"skip_materials": True} if file_type == "obj" else {}
@@ -85,3 +67,6 @@ def _load(content: bytes, file_type: str) -> Any:
         return loaded
     meshes = [part for part in loaded.dump() if isinstance(part, trimesh.Trimesh)]
     return trimesh.util.concatenate(meshes) if meshes else trimesh.PointCloud(np.zeros((0, 3)))
+
+
+READERS = dict.fromkeys((".off", ".obj", ".ply", ".stl"), read_mesh)

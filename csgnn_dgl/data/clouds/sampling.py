@@ -1,0 +1,25 @@
+"""Points on the surface of meshes."""
+
+from pathlib import Path
+
+import numpy as np
+import trimesh
+from numpy.typing import NDArray
+
+from csgnn_dgl.errors import InputError
+
+
+def sample_mesh(
+    path: Path,
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int64],
+    num_points: int,
+    rng: np.random.Generator,
+) -> NDArray[np.float64]:
+    """Draw points uniformly by area from a mesh of finite vertices: (num_points, 3)."""
+    scale = np.abs(vertices).max() or 1.0  # so that no area vanishes or overflows
+    mesh = trimesh.Trimesh(vertices / scale, faces, process=False)
+    if not mesh.area > 0.0:
+        raise InputError(f"{path}: the mesh has no surface (its area is 0); repair or remove it.")
+    points, _ = trimesh.sample.sample_surface(mesh, num_points, seed=rng)
+    return np.asarray(points, dtype=np.float64) * scale
