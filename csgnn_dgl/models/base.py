@@ -81,7 +81,7 @@ class Model(nn.Module):
         ----------
         place
             A checkpoint that this package wrote, or a run folder (its best checkpoint). Nothing in it is unpickled but
-            tensors and plain values.
+            tensors and plain values; a model from elsewhere is imported by the class path that stands there.
         map_location
             Device of the weights.
 
@@ -98,7 +98,7 @@ class Model(nn.Module):
         model = cls.registry.load(place, map_location)
         if not isinstance(model, cls):
             raise InputError(
-                f"{checkpoint_file(place)} holds a {type(model).__name__} and no {cls.__name__}; load it as what it is"
+                f"{checkpoint_file(place)} holds a {type(model).__name__}; give one of a {cls.__name__}"
             )
         return model
 
@@ -144,9 +144,9 @@ class Registry(Mapping[str, type[Kind]]):
 
     def _all(self) -> dict[str, type[Kind]]:
         if not self._complete:
-            self._complete = True
             for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
+            self._complete = True
         return self._kinds
 
     def __getitem__(self, name: str) -> type[Kind]:
@@ -168,16 +168,17 @@ class Registry(Mapping[str, type[Kind]]):
         """
         if name in self:
             return self[name]
+        kind, reason = None, ""
         try:
             kind = pkgutil.resolve_name(name)
         except (ImportError, AttributeError, ValueError) as error:
-            raise InputError(self._unknown(name, f" ({error})")) from error
+            reason = f" ({error})"
         if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-            raise InputError(self._unknown(name, ""))
+            known = ", ".join(self)
+            raise InputError(
+                f"{name!r} is no {self.noun}{reason}; give one of {known}, or a class path as mine.PointNet"
+            )
         return kind  # type: ignore[return-value]
-
-    def _unknown(self, name: str, reason: str) -> str:
-        return f"{name!r} is no {self.noun}{reason}; give one of {', '.join(self)}, or a class path as mine.PointNet"
 
     def name_of(self, kind: type[nn.Module]) -> str:
         """Return the short name of a class, or its class path."""
@@ -398,6 +399,7 @@ def check_fits(
     checkpoint: Mapping[str, Any],
     config: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
+    model: str | None = None,
     ignore: Sequence[str] = ("form", "dropout", "recompute", "chunk"),
 ) -> None:
     """Make sure that a checkpoint belongs to a network of this config and to these classes.
@@ -412,6 +414,8 @@ def check_fits(
         The network's own ``config``.
     class_names
         Classes of the data in the order of their labels; None skips the comparison.
+    model
+        The network's name in its registry; None skips the comparison.
     ignore
         Keys of the config that may differ, as they change no weight and no prediction.
 
@@ -422,6 +426,8 @@ def check_fits(
     """
     description = checkpoint["csgnn"]
     stored, wanted = description["config"], plain(config)
+    if model not in (None, description.get("model")):
+        stored, wanted = {**stored, "model": description.get("model")}, {**wanted, "model": model}
     differing = [
         f"{key} = {stored.get(key)!r} in the file and {wanted.get(key)!r} here"
         for key in sorted({*stored, *wanted} - {*ignore})

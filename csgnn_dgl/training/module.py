@@ -148,7 +148,7 @@ class TrainingModule(L.LightningModule):
         own = self.checkpoint_description()
         path = self.trainer.ckpt_path or "the checkpoint"
         upgrade(checkpoint, path)
-        check_fits(path, checkpoint, own["config"], own.get("class_names"))
+        check_fits(path, checkpoint, own["config"], own.get("class_names"), own["model"])
 
     @property
     def rate(self) -> float:

@@ -107,7 +107,7 @@ def test_a_module_from_elsewhere_gets_a_config_and_comes_back(tmp_path: Path) ->
     assert isinstance(again, Bag)
     assert again.class_names == ("a", "b", "c", "d", "e")
     assert torch.equal(again(points), model(points))
-    with pytest.raises(InputError, match="bag.ckpt holds a Bag and no CSGNN"):
+    with pytest.raises(InputError, match="bag.ckpt holds a Bag; give one of a CSGNN"):
         CSGNN.from_checkpoint(tmp_path / "bag.ckpt")
     with pytest.raises(InputError, match="Bag keeps no config"):
         CLASSIFIERS.write(tmp_path / "other.ckpt", Bag())
@@ -184,6 +184,10 @@ def test_checkpoint_of_other_classes_is_refused() -> None:
     checkpoint = {"csgnn": {"config": {"level": 1}, "class_names": ["a", "b"]}}
     check_fits("x.ckpt", checkpoint, {"level": 1}, ["a", "b"])
     check_fits("x.ckpt", checkpoint, {"level": 1, "form": "fast"})
+    with pytest.raises(
+        InputError, match=r"another architecture \(level = 1 in the file and 2 here; model = None in the "
+    ):
+        check_fits("x.ckpt", checkpoint, {"level": 2}, model="csgnn")
     with pytest.raises(InputError, match=r"x.ckpt was trained on other classes \(2: a, b\) .* \(4: a, c, d, ...\)"):
         check_fits("x.ckpt", checkpoint, {"level": 1}, ["a", "c", "d", "e"])
 
