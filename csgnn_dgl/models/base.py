@@ -97,9 +97,7 @@ class Model(nn.Module):
         """
         model = cls.registry.load(place, map_location)
         if not isinstance(model, cls):
-            raise InputError(
-                f"{checkpoint_file(place)} holds a {type(model).__name__}; give one of a {cls.__name__}"
-            )
+            raise InputError(f"{checkpoint_file(place)} holds a {type(model).__name__}; give one of a {cls.__name__}")
         return model
 
 
@@ -297,6 +295,20 @@ def import_path(thing: Any) -> str:
     if "<" in name:
         raise InputError(f"{thing!r} cannot be imported by a name; define it at the top of a module")
     return f"{thing.__module__}.{name}"
+
+
+def imported(thing: Any) -> Any:
+    """Return what stands at an import path, and anything but a path as it is.
+
+    Raises
+    ------
+    InputError
+        If nothing stands there.
+    """
+    try:
+        return pkgutil.resolve_name(thing) if isinstance(thing, str) else thing
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"{thing!r} cannot be imported ({error}); give a path as mine.PointNet") from error
 
 
 def plain(value: Any) -> Any:

@@ -10,10 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from csgnn_dgl.graphs.grid import ConcentricGrid
+from csgnn_dgl.models.base import imported
 from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.forms import Form, check_features
 from csgnn_dgl.nn.pool import Reduction, SpherePool
+
+MakeConv = str | Callable[[int, int], nn.Module] | None
+"""What makes a convolution from its input and output channels, or the path that it is imported by."""
 
 
 class ConcentricEncoder(nn.Module):
@@ -45,6 +49,8 @@ class ConcentricEncoder(nn.Module):
     recompute
         Whether to keep only the features between the levels for the gradient, and to compute each level a second time
         when its gradient is due: the same bits in less memory and more time.
+    make_intra, make_radial
+        Other convolutions than the paper's, as functions or import paths; see :class:`~csgnn_dgl.ConcentricBlock`.
 
     Attributes
     ----------
@@ -82,8 +88,11 @@ class ConcentricEncoder(nn.Module):
         self_loop: bool = True,
         form: Form = "auto",
         recompute: bool = False,
+        make_intra: MakeConv = None,
+        make_radial: MakeConv = None,
     ) -> None:
         super().__init__()
+        makers = imported(make_intra), imported(make_radial)
         self.grid = ConcentricGrid(level, num_spheres, kernel_size)
         if len(widths) != level + 1:
             raise ValueError(f"widths must have a pair for each of the {level + 1} levels, not {len(widths)}")
@@ -91,7 +100,7 @@ class ConcentricEncoder(nn.Module):
         self.blocks = nn.ModuleList()
         self.out_channels: list[int] = []
         for intra, radial in widths:
-            block = ConcentricBlock(channels, intra, radial, kernel_size, self_loop, form)
+            block = ConcentricBlock(channels, intra, radial, kernel_size, self_loop, form, *makers)
             self.blocks.append(block)
             channels = block.out_channels
             self.out_channels.append(channels)

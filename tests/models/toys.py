@@ -1,9 +1,11 @@
-"""Models from outside the package: plain modules that know nothing of csgnn_dgl but how they are called."""
+"""Modules from outside the package: models that know nothing of it but how they are called, and a convolution."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from csgnn_dgl import IntraSphereConv
 
 
 class Bag(nn.Module):
@@ -33,3 +35,15 @@ class Counting(nn.Module):
     def forward(self, environments: Any, snapshot: Tensor, num_snapshots: int) -> Tensor:
         members = nn.functional.one_hot(snapshot, num_snapshots).T.to(self.levels.weight)
         return members @ self.atom_dos(environments) / members.sum(dim=1, keepdim=True)
+
+
+class TwoWeights(nn.Module):
+    """An intra-sphere convolution with one matrix for the vertex itself and another for its neighbours."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.root = nn.Linear(in_channels, out_channels, bias=False)
+        self.ring = IntraSphereConv(in_channels, out_channels, self_loop=False)
+
+    def forward(self, level: Any, features: Tensor) -> Tensor:
+        return self.root(features) + self.ring(level, features)

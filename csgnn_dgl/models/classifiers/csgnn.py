@@ -13,7 +13,7 @@ from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
-from csgnn_dgl.models.encoder import ConcentricEncoder
+from csgnn_dgl.models.encoder import ConcentricEncoder, MakeConv
 from csgnn_dgl.nn.dropout import SharedDropout
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.norm import NormReLU
@@ -72,6 +72,8 @@ class CSGNN(Classifier):
     recompute
         Whether to keep only the features between the levels for the gradient, and to compute each level a second time
         when its gradient is due: the same bits in less memory and more time.
+    make_intra, make_radial
+        Other convolutions than the paper's; see :class:`~csgnn_dgl.models.encoder.ConcentricEncoder`.
     **shared
         As in :class:`Classifier`.
 
@@ -105,6 +107,8 @@ class CSGNN(Classifier):
         num_points: int = 1024,
         form: Form = "auto",
         recompute: bool = False,
+        make_intra: MakeConv = None,
+        make_radial: MakeConv = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -122,7 +126,17 @@ class CSGNN(Classifier):
             width = 8 * base_width * 2**depth
             widths.append((num_intra * [width], num_radial * [2 * width]))
         self.encoder = ConcentricEncoder(
-            level, num_spheres, channels, widths, kernel_size, pooling, self_loop, form, recompute
+            level,
+            num_spheres,
+            channels,
+            widths,
+            kernel_size,
+            pooling,
+            self_loop,
+            form,
+            recompute,
+            make_intra,
+            make_radial,
         )
         self.head = nn.Sequential(
             SharedDropout(dropout),

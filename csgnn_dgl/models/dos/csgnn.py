@@ -14,7 +14,7 @@ from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
 from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.mapping.neighbours import Shells
 from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
-from csgnn_dgl.models.encoder import ConcentricEncoder
+from csgnn_dgl.models.encoder import ConcentricEncoder, MakeConv
 from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.moments import num_processes
@@ -66,6 +66,8 @@ class CSGNNDOS(DOSModel):
         never computed twice.
     form
         Form of every layer: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"``.
+    make_intra, make_radial
+        Other convolutions than the paper's; see :class:`~csgnn_dgl.models.encoder.ConcentricEncoder`.
     **shared
         As in :class:`~csgnn_dgl.models.DOSModel`.
 
@@ -98,6 +100,8 @@ class CSGNNDOS(DOSModel):
         chunk: int = 512,
         recompute: bool = True,
         form: Form = "auto",
+        make_intra: MakeConv = None,
+        make_radial: MakeConv = None,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -113,7 +117,9 @@ class CSGNNDOS(DOSModel):
         sizes = [8 * base_width * 2**depth for depth in range(level + 1)]
         # The icosahedron's 1×1 convolution comes after the mean: it is the first dense layer.
         widths = [([size, size], [2 * size, 2 * size]) for size in sizes[:-1]] + [([sizes[-1]], [])]
-        self.encoder = ConcentricEncoder(level, num_spheres, channels, widths, kernel_size, "mean", self_loop, form)
+        self.encoder = ConcentricEncoder(
+            level, num_spheres, channels, widths, kernel_size, "mean", self_loop, form, False, make_intra, make_radial
+        )
         width, hidden = sizes[-1], 128 * base_width
         self.dense = nn.Sequential()
         for inner, outer in ((width, 2 * width), (2 * width, hidden), (hidden, hidden)):
