@@ -1,5 +1,6 @@
-"""The error that a person, not a programmer, is meant to read, and the check of whole numbers that all parts share."""
+"""The error that a person, not a programmer, is meant to read, and what all parts share around it."""
 
+import re
 from numbers import Integral
 
 
@@ -16,3 +17,8 @@ def check_counts(at_least: int = 1, /, **counts: object) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, Integral) or count < at_least:
             raise ValueError(f"{name} must be an integer of at least {at_least}, not {count!r}")
+
+
+def one_sentence(message: str) -> str:
+    """Fold a message of several lines into one."""
+    return re.sub(r"\s+", " ", message).strip()

@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import re
 import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import TQDMProgressBar
 from tqdm import tqdm
 
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, one_sentence
 from csgnn_dgl.training.runs import epoch_is_whole
 
 USER_ERROR = 2
 INTERRUPTED = 130
-
-_NOISE = (
-    r".*does not have many workers which may be a bottleneck.*",
-    r".*GPU available but not used.*",
-    r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*Using `DistributedSampler` with the dataloaders.*",
-    r".*it is recommended to use `self.log\(.*sync_dist=True\)`.*",
-    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*LightningCLI's args parameter.*",
-    r".*using `trainer.test\(\)` in distributed.*",
-    r".*`self.trainer.ckpt_path`.*",
-    r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint.*",
-    r".*The dataloader, .* does not have many workers.*",
-)
-
-
-def quieten() -> None:
-    """Silence the hints of Lightning that a user of these programs can do nothing about."""
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric", "lightning_utilities"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for pattern in _NOISE:
-        warnings.filterwarnings("ignore", message=pattern)
 
 
 def on_first_process() -> bool:
@@ -54,11 +28,6 @@ def say(text: str) -> None:
     if on_first_process():
         tqdm.write(text)
         sys.stdout.flush()
-
-
-def one_sentence(message: str) -> str:
-    """Fold a message of several lines into one."""
-    return re.sub(r"\s+", " ", message).strip()
 
 
 def guarded(program: Callable[[], int]) -> int:
@@ -96,7 +65,7 @@ class EpochLines(L.Callback):
         Format of each measured value by its name.
     """
 
-    def __init__(self, keys: dict[str, str]) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         self.keys = keys
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

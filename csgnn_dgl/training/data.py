@@ -41,6 +41,14 @@ class EpochData(L.LightningDataModule):
         self.seed = seed
         self._resumed_epoch = 0
 
+    def reading(self) -> dict[str, Any]:
+        """Return the options that say what is read and tested on, as plain values."""
+        return {"source": self.source}
+
+    def description(self) -> dict[str, Any]:
+        """Say what is trained on, as plain values for checkpoints and results."""
+        return {"source": self.source, "seed": self.seed}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch that a resumed run begins with.
 

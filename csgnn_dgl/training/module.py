@@ -1,15 +1,19 @@
-"""Lightning modules: what both experiments share in training, and the classifier."""
+"""The Lightning module that all tasks share: optimiser, schedules, measures of an epoch, answers of a test."""
 
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import lightning.pytorch as L
 import numpy as np
 import torch
-from torch import nn
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+from torchmetrics import MeanMetric, Metric
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import Registry, check_fits, upgrade
@@ -22,9 +26,9 @@ def batch_seed(seed: int, epoch: int, batch: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, batch, 0]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def at_least_float32(logits: torch.Tensor) -> torch.Tensor:
+def at_least_float32(output: Tensor) -> Tensor:
     """Widen bfloat16, in which losses and probabilities would lose digits, and leave float64 alone."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return output.to(torch.promote_types(output.dtype, torch.float32))
 
 
 class Throughput:
@@ -44,14 +48,49 @@ class Throughput:
         return self.samples / max(time.perf_counter() - self.start, 1e-9)
 
 
-class TrainingModule(L.LightningModule):
-    """Optimiser, schedule and reproducibility that every experiment shares.
+class Answers:
+    """What a network answers for every item of a data set, in each of its views (such as rotated copies).
+
+    Each process fills in the items that it has; `gathered` puts them together.
+
+    Parameters
+    ----------
+    num_views, num_items
+        How many there are.
+    """
+
+    def __init__(self, num_views: int, num_items: int) -> None:
+        self.shape = (num_views, num_items)
+        self.values: Tensor | None = None
+
+    def keep(self, view: int, index: Tensor, values: Tensor) -> None:
+        """Keep the answers (B, ...) for the items `index` (B,)."""
+        if self.values is None:
+            self.values = values.new_zeros((*self.shape, *values.shape[1:]))
+            self.times = torch.zeros(self.shape, device=values.device)
+        self.values[view].index_copy_(0, index, values)
+        self.times[view].index_fill_(0, index, 1.0)
+
+    def gathered(self, strategy: Any) -> tuple[Tensor, Tensor]:
+        """Return the answers (views, items, ...) of all processes on the CPU, and which items (items,) have all."""
+        assert self.values is not None
+        times = strategy.reduce(self.times, reduce_op="sum").cpu()
+        values = strategy.reduce(self.values, reduce_op="sum").cpu()
+        shared = times.clamp(min=1.0).reshape(*self.shape, *[1] * (values.dim() - 2))
+        return values / shared.to(values.dtype), (times > 0).all(dim=0)
+
+
+class TrainingModule(L.LightningModule, ABC):
+    """Training, validation and testing as every task has them.
 
     Adam with the learning rate of the chosen schedule. Each training step reseeds torch's global generator from
     (seed, epoch, batch), so that the same seed gives the same bits again and a resumed run ends exactly where
     an uninterrupted one does. All processes draw the same: a network that draws for each sample draws for the samples
-    of all processes and takes its own, as `csgnn_dgl.nn.SharedDropout` does. A subclass logs ``validation/loss`` once
-    per epoch.
+    of all processes and takes its own, as `csgnn_dgl.nn.SharedDropout` does.
+
+    A task says in a subclass how a batch passes through the network (`forward`), what it costs (`loss`), what else is
+    measured (`make_measures`), which answers of a test are kept (`answers`) and what these are worth (`score`). Logged
+    are all measures, as ``train/NAME`` and ``validation/NAME``, the learning rate and the samples per second.
 
     Parameters
     ----------
@@ -69,6 +108,14 @@ class TrainingModule(L.LightningModule):
         The plateau rule.
     seed
         Seed of dropout and of whatever else is random within a training step.
+
+    Attributes
+    ----------
+    scores
+        After testing, what the network is worth on the test data; after validating, on the validation data. What an
+        entry is, the task says.
+    registry
+        The models of the task.
     """
 
     registry: ClassVar[Registry[Any]]
@@ -97,7 +144,48 @@ class TrainingModule(L.LightningModule):
         self.threshold = threshold
         self.minimum_rate = minimum_rate
         self.seed = seed
-        self.throughput = Throughput()
+        self.throughput = {"train": Throughput(), "validation": Throughput()}
+        self.scores: Sequence[Any] = ()
+
+    @abstractmethod
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the network's output for a batch."""
+
+    @abstractmethod
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, tuple[Tensor, ...]]]:
+        """Return the mean loss of a batch, and what updates the measures of each name."""
+
+    @abstractmethod
+    def make_measures(self) -> Mapping[str, Metric]:
+        """Make what is measured over an epoch beside the loss, by name."""
+
+    def answers(self, output: Tensor) -> Tensor:
+        """Return what is kept of the output (B, ...) for `score`."""
+        return output
+
+    @abstractmethod
+    def score(self, split: Literal["validation", "test"], answers: Tensor, items: Tensor) -> Sequence[Any]:
+        """Return what the answers are worth.
+
+        Parameters
+        ----------
+        split
+            Which data were answered.
+        answers
+            (views, items, ...), with the items that have an answer in all views.
+        items
+            (items,) int64: their places in the data.
+        """
+
+    @property
+    def data(self) -> Any:
+        """The data module of the trainer."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def setup(self, stage: str) -> None:
+        """Make what measures an epoch."""
+        self.train_measures = nn.ModuleDict({"loss": MeanMetric(), **self.make_measures()})
+        self.validation_measures = nn.ModuleDict({"loss": MeanMetric(), **self.make_measures()})
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the groups of parameters for the optimiser; the first one learns at `learning_rate`."""
@@ -136,8 +224,15 @@ class TrainingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": plan}
 
     def checkpoint_description(self) -> dict[str, Any]:
-        """Return what a reader needs to rebuild the network, as plain values; goes to ``checkpoint["csgnn"]``."""
-        return self.registry.describe(self.network)
+        """Return what a reader needs to rebuild and use the network, as plain values; see ``checkpoint["csgnn"]``."""
+        if self._trainer is None:
+            return self.registry.describe(self.network)
+        training = {**self.data.description(), **self.description()}
+        return self.registry.describe(self.network, training=training, data=self.data.reading())
+
+    def description(self) -> dict[str, Any]:
+        """Say what is special about the training, for checkpoints and results."""
+        return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description of the network, in plain types only."""
@@ -183,18 +278,83 @@ class TrainingModule(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         """Begin to measure the throughput of the epoch."""
-        self.throughput.restart()
+        self.throughput["train"].restart()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Seed torch's generators from (seed, epoch, batch) and log the learning rate."""
         torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx))
         self.log("learning_rate", self.rate, on_step=True, on_epoch=False)
 
-    def count_samples(self, stage: str, samples: int) -> None:
-        """Log the samples per second of this epoch so far (over all processes), as ``<stage>/samples_per_second``."""
-        rate = self.throughput.add(samples) * self.trainer.world_size
-        self.log(f"{stage}/samples_per_second", rate, on_step=stage == "train", on_epoch=False, batch_size=samples)
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        """Return the loss of one batch, which holds an ``index`` (B,) and what the task needs."""
+        loss, _ = self._step("train", batch)
+        # the mean over the processes, whose batches are equally large: the loss of the whole batch
+        self._log("train/step_loss", loss.detach(), batch, on_step=True, prog_bar=True, sync_dist=True)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Log the throughput."""
+        self._log("train/samples_per_second", self._rate("train", batch), batch, on_step=True)
 
     def on_train_epoch_end(self) -> None:
         """Stop once the rate is spent."""
         self.stop_when_spent()
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin to measure the throughput of validation, and make room for its answers."""
+        self.throughput["validation"].restart()
+        self._make_room(self.trainer.val_dataloaders)
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        """Measure one batch and keep its answers."""
+        _, output = self._step("validation", batch)
+        self._kept.keep(0, batch["index"], self.answers(output))
+        self._log("validation/samples_per_second", self._rate("validation", batch), batch, reduce_fx="max")
+
+    def on_validation_epoch_end(self) -> None:
+        """Score the validation data, unless this is a training."""
+        if self.trainer.state.fn == TrainerFn.VALIDATING:
+            self._score("validation")
+
+    def on_test_epoch_start(self) -> None:
+        """Make room for the answers."""
+        self._make_room(self.trainer.test_dataloaders)
+
+    def test_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Keep the answers to one batch of the view `dataloader_idx`."""
+        self._kept.keep(dataloader_idx, batch["index"], self.answers(self(batch)))
+
+    def on_test_epoch_end(self) -> None:
+        """Score the test data."""
+        self._score("test")
+
+    def _step(self, stage: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        output = self(batch)
+        loss, seen = self.loss(output, batch)
+        with torch.no_grad():
+            measures: Any = self.train_measures if stage == "train" else self.validation_measures
+            measures["loss"].update(loss.detach(), weight=len(batch["index"]))
+            for name, values in seen.items():
+                measures[name].update(*(value.detach() for value in values))
+        for name, measure in measures.items():
+            self._log(f"{stage}/{name}", measure, batch)
+        return loss, output
+
+    def _log(self, name: str, value: Any, batch: dict[str, Tensor], on_step: bool = False, **options: Any) -> None:
+        self.log(name, value, on_step=on_step, on_epoch=not on_step, batch_size=len(batch["index"]), **options)
+
+    def _rate(self, stage: str, batch: dict[str, Tensor]) -> float:
+        """Count the samples and return how many per second there were so far, in all processes."""
+        return self.throughput[stage].add(len(batch["index"])) * self.trainer.world_size
+
+    def _make_room(self, loaders: Any) -> None:
+        views = loaders if isinstance(loaders, list) else [loaders]
+        self._kept = Answers(len(views), len(views[0].dataset))
+
+    def _gathered(self) -> tuple[Tensor, Tensor]:
+        """Return the answers of all processes for the items that have all, and the places of these."""
+        answers, complete = self._kept.gathered(self.trainer.strategy)
+        return answers[:, complete], complete.nonzero().squeeze(1)
+
+    def _score(self, split: Literal["validation", "test"]) -> None:
+        self.scores = self.score(split, *self._gathered())

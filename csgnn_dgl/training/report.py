@@ -1,6 +1,43 @@
-"""What the reports of all tasks share."""
+"""What the reports of all tasks share: tables in Markdown, and sections with figures."""
 
-from collections.abc import Sequence
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of a report.
+
+    Parameters
+    ----------
+    table
+        What was measured, in Markdown.
+    values
+        The same as plain values.
+    legend
+        What the table shows, in Markdown.
+    title
+        Heading.
+    figures
+        Captions and figures, by the names of their files.
+    """
+
+    table: str
+    values: Any
+    legend: str = ""
+    title: str = "Test results"
+    figures: Mapping[str, tuple[str, Figure]] = dataclasses.field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """Table and legend."""
+        return f"{self.table}\n\n{self.legend}" if self.legend else self.table
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -11,4 +48,16 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in (head, *rows)
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def markdown_list(facts: Mapping[str, Any], indent: str = "") -> str:
+    """Return nested facts as a nested list."""
+    lines = []
+    for key, value in facts.items():
+        name = key.replace("_", " ")
+        if isinstance(value, Mapping) and value:
+            lines += [f"{indent}- {name}:", markdown_list(value, f"{indent}  ")]
+        else:
+            lines.append(f"{indent}- {name}: {value}")
     return "\n".join(lines)

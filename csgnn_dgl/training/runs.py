@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
-import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import Checkpoint
@@ -15,7 +16,91 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
-from csgnn_dgl.training.figures import draw_history
+from csgnn_dgl.models.base import Place
+from csgnn_dgl.training.config import read_yaml
+from csgnn_dgl.training.figures import history_figure
+from csgnn_dgl.training.results import FILE, Results
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a training left in its folder; see `RunFolder`.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def at(cls, place: Run | Place) -> Run:
+        """Return the run at a place: a run, its folder, or a checkpoint in it."""
+        if isinstance(place, Run):
+            return place
+        path = Path(place)
+        if path.suffix == ".ckpt":
+            path = path.parent.parent if path.parent.name == "checkpoints" else path.parent
+        return cls(path)
+
+    @classmethod
+    def latest(cls, root: Place) -> Run:
+        """Return the run under `root` whose last checkpoint is the newest.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        found = sorted(Path(root).glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+        if not found:
+            raise InputError(f"{root}: there is no run to resume here; start one with fit")
+        return cls.at(found[-1])
+
+    @property
+    def name(self) -> str:
+        """Name of the folder."""
+        return self.path.resolve().name
+
+    @property
+    def last(self) -> Path:
+        """Checkpoint after the latest epoch."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """Checkpoint of the best epoch."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def config_file(self) -> Path:
+        """The file of the config."""
+        return self.path / "config.yaml"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The options of the training."""
+        return read_yaml(self.config_file)
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """What was measured in each epoch."""
+        return json.loads((self.path / "history.json").read_text(encoding="utf-8"))
+
+    @property
+    def results(self) -> Results | None:
+        """Results of the first test, if there was one."""
+        file = self.path / FILE
+        return Results.read(file) if file.is_file() else None
+
+    def free_folder(self) -> Path:
+        """Return the folder for the results of a test: the run itself, or a numbered one in it where there are some."""
+        folder, number = self.path, 1
+        while (folder / FILE).exists():
+            number += 1
+            folder = self.path / f"test-{number}"
+        return folder
 
 
 def claim_folder(root: Path, name: str) -> Path:
@@ -32,20 +117,6 @@ def claim_folder(root: Path, name: str) -> Path:
             return folder
 
 
-def latest_run(root: Path) -> Path:
-    """Return the run folder under `root` whose last checkpoint is the newest.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    found = sorted(root.glob("*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError(f"{root}: there is no run to resume here; start one with fit")
-    return found[-1].parent.parent
-
-
 def epoch_is_whole(trainer: L.Trainer) -> bool:
     """Whether the epoch that just ended went over all training batches: not so where max_time or max_steps cut it."""
     return trainer.fit_loop.epoch_loop.batch_progress.current.ready >= trainer.num_training_batches
@@ -57,10 +128,10 @@ class RunFolder(Checkpoint):
     ==========================  ==================================================================================
     ``config.yaml``             the resolved config, as given
     ``checkpoints/last.ckpt``   after every epoch: everything needed to go on exactly
-    ``checkpoints/best.ckpt``   the epoch with the largest `monitor` (equal ones: the lower validation loss)
+    ``checkpoints/best.ckpt``   the epoch with the best `monitor` (equal ones: the lower validation loss)
     ``history.json``            what was measured in each epoch
     ``tensorboard/``            the same, and every step's loss and rate, for TensorBoard
-    ``curve.png``               loss, accuracy and rate over the epochs, at the end
+    ``curve.png``               the same over the epochs: when the training ends, or is interrupted and can still say so
     ==========================  ==================================================================================
 
     The folder is made when data and model have been built and training is about to begin. An existing one is never
@@ -74,32 +145,35 @@ class RunFolder(Checkpoint):
         Folder that holds the runs.
     name
         Name of the run.
-    config
-        Text of the resolved config.
-    resume
-        Run folder to continue instead of making one.
     monitor
         Logged quantity that picks the best checkpoint.
     mode
         "max" or "min": whether more or less of it is better.
+    panels
+        Titles of what is drawn in the curve beside the learning rate, by names without ``train/`` and ``validation/``.
+    config
+        Text of the resolved config.
+    resume
+        Run folder to continue instead of making one.
     """
 
     def __init__(
         self,
-        root: str | os.PathLike[str],
+        root: Place,
         name: str,
+        monitor: str = "validation/loss",
+        mode: Literal["max", "min"] = "min",
+        panels: Mapping[str, str] | None = None,
         config: str = "",
-        resume: str | os.PathLike[str] | None = None,
-        monitor: str = "validation/accuracy",
-        mode: str = "max",
+        resume: Run | Place | None = None,
     ) -> None:
         self.root = Path(root)
         self.name = name
         self.config = config
-        self.resume = None if resume is None else Path(resume)
-        self.folder: Path | None = self.resume
+        self.begun = None if resume is None else Run.at(resume)
         self.monitor = monitor
         self.sign = 1.0 if mode == "max" else -1.0
+        self.panels = panels or {"loss": "loss"}
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
         self.seconds = 0.0
@@ -107,32 +181,22 @@ class RunFolder(Checkpoint):
         self._epoch_start = time.perf_counter()
 
     @property
-    def last(self) -> Path:
-        """Checkpoint after the latest epoch."""
-        return self.path / "checkpoints" / "last.ckpt"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        """Checkpoint of the best epoch."""
-        return self.path / "checkpoints" / "best.ckpt"
-
-    @property
-    def path(self) -> Path:
-        """The folder; only known once training has begun or where a run is continued."""
-        if self.folder is None:
+    def run(self) -> Run:
+        """The run; only known once training has begun or where one is continued."""
+        if self.begun is None:
             raise RuntimeError("the run folder is made when training begins")
-        return self.folder
+        return self.begun
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the folder (on one process) and attach the TensorBoard log."""
         if stage != "fit" or self._ready:
             return
-        if self.folder is None:
+        if self.begun is None:
             made = str(claim_folder(self.root, self.name)) if trainer.is_global_zero else ""
-            self.folder = Path(trainer.strategy.broadcast(made))
+            self.begun = Run(Path(trainer.strategy.broadcast(made)))
             if trainer.is_global_zero:
-                _write_text(self.path / "config.yaml", self.config)
-        trainer.loggers = [*trainer.loggers, TensorBoardLogger(self.path, name="tensorboard", version="")]
+                _write_text(self.run.config_file, self.config)
+        trainer.loggers = [*trainer.loggers, TensorBoardLogger(self.run.path, name="tensorboard", version="")]
         self._ready = True
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -154,16 +218,20 @@ class RunFolder(Checkpoint):
         if improved:
             self.best = entry
         if trainer.is_global_zero:
-            _write_text(self.path / "history.json", json.dumps(self.history, indent=1))
+            _write_text(self.run.path / "history.json", json.dumps(self.history, indent=1))
         if improved or self.best is None:
-            self._save(trainer, self.best_checkpoint)
-        self._save(trainer, self.last)
+            self._save(trainer, self.run.best)
+        self._save(trainer, self.run.last)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the training curve."""
         if trainer.is_global_zero and self.history:
-            with atomic_write(self.path / "curve.png") as file:
-                draw_history(self.history, file)
+            with atomic_write(self.run.path / "curve.png") as file:
+                history_figure(self.history, self.panels).savefig(file, dpi=110)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Draw what there is of it."""
+        self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
         """History, best epoch and seconds so far."""

@@ -84,7 +84,7 @@ def logged(run, key):
 
 
 def results(run):
-    return json.loads((run / "results.json").read_text())["results"]
+    return json.loads((run / "results.json").read_text())["rows"]
 
 
 @pytest.mark.slow

@@ -16,9 +16,9 @@ import configs
 from csgnn_dgl import load_dos_model, predict_dos
 from csgnn_dgl.data import load_snapshots
 from csgnn_dgl.models import DOS_MODELS
-from csgnn_dgl.tasks.dos import measure_dos_invariance
-from pipelines import dos
-from pipelines.dos import choose_model, main
+from csgnn_dgl.tasks.dos import TASK, measure_invariance
+from pipelines import cli
+from pipelines.dos import main
 from tests.toy_snapshots import AGNI_CONFIG, NETWORKS, STRUCTURES, toy_atoms, write_snapshots
 
 ROOT = Path(__file__).parents[2]
@@ -72,8 +72,8 @@ def test_test_gives_the_tables_with_the_training_means(trained, work, capsys):
     assert "| agni          | " in shown
     assert "| training mean | –          |" in shown
     content = json.loads((run / "results.json").read_text())
-    assert [(row["name"], row["num_snapshots"]) for row in content["results"]] == [("agni", 9), ("training mean", 9)]
-    assert content["facts"]["network"] == torch.load(run / "checkpoints" / "best.ckpt")["csgnn"]["config"]
+    assert [(row["name"], row["num_snapshots"]) for row in content["rows"]] == [("agni", 9), ("training mean", 9)]
+    assert content["models"]["agni"]["config"] == torch.load(run / "checkpoints" / "best.ckpt")["csgnn"]["config"]
     assert {path.name for path in run.glob("*.png")} == {"curve.png", "dos.png", "parity.png"}
     # results that exist are not written over
     assert main(["test", "--ckpt_path", str(run)]) == 0
@@ -84,10 +84,10 @@ def test_invariance_is_measured_on_request(trained, work, capsys):
     assert main(["test", "--ckpt_path", str(trained), "--output", "out", "--invariance", "true"]) == 0
     shown = capsys.readouterr().out
     assert "| rotation by 180° " in shown
-    measured = json.loads((work / "out" / "results.json").read_text())["invariance"]
+    measured = json.loads((work / "out" / "results.json").read_text())["details"]["invariance"]
     source = yaml.safe_load((trained / "config.yaml").read_text())["data"]["source"]
     snapshots = load_snapshots(source, "test")
-    expected = measure_dos_invariance(load_dos_model(trained).network, snapshots)
+    expected = measure_invariance(load_dos_model(trained).network, snapshots)
     assert (measured["num_snapshots"], measured["repeated"]["num_copies"]) == (9, 3)
     assert [row["name"] for row in measured["rotated"]] == [item.name for item in expected.rotated]
     for row, item in zip(measured["rotated"], expected.rotated, strict=True):
@@ -117,7 +117,7 @@ def test_help_lists_every_subcommand(capsys):
 def test_a_checkpoint_by_itself_brings_its_data(trained, work):
     file = shutil.copy(trained / "checkpoints" / "best.ckpt", work / "model.ckpt")
     assert main(["test", "--ckpt_path", str(file), "--output", "out"]) == 0
-    rows = json.loads((work / "out" / "results.json").read_text())["results"]
+    rows = json.loads((work / "out" / "results.json").read_text())["rows"]
     assert rows[0]["num_snapshots"] == 9
 
 
@@ -139,11 +139,11 @@ def test_table_compares_runs_of_different_models(trained, config, work, capsys):
     assert main(["table", str(trained), str(other / "checkpoints" / "best.ckpt"), "--device", "cpu"]) == 0
     shown = capsys.readouterr().out
     content = json.loads((work / "runs" / "table" / "results.json").read_text())
-    assert [row["name"] for row in content["results"]] == ["one", "other", "training mean"]
-    assert content["facts"]["other"]["model"] == "csgnn"
-    alone = json.loads((other / "results.json").read_text())["results"]
-    assert content["results"][1]["band_energy_mae"] == pytest.approx(alone[0]["band_energy_mae"], rel=1e-4)
-    assert content["results"][2]["band_energy_mae"] == alone[1]["band_energy_mae"]
+    assert [row["name"] for row in content["rows"]] == ["one", "other", "training mean"]
+    assert content["models"]["other"]["model"] == "csgnn"
+    alone = json.loads((other / "results.json").read_text())["rows"]
+    assert content["rows"][1]["band_energy_mae"] == pytest.approx(alone[0]["band_energy_mae"], rel=1e-4)
+    assert content["rows"][2]["band_energy_mae"] == alone[1]["band_energy_mae"]
     assert "results in runs/table" in shown
     assert main(["table", str(trained), "--output", "mine"]) == 0
     assert (work / "mine" / "results.md").is_file()
@@ -156,10 +156,10 @@ def test_a_structure_can_be_left_out(config, work, capsys):
         options = ["--data.holdout", name, "--name", name, "--trainer.max_epochs", "1"]
         assert main(["fit", "--config", str(config), *options]) == 0
     assert main(["test", "--ckpt_path", "runs/dos/dimer"]) == 0
-    rows = json.loads((work / "runs" / "dos" / "dimer" / "results.json").read_text())["results"]
+    rows = json.loads((work / "runs" / "dos" / "dimer" / "results.json").read_text())["rows"]
     assert [item["structure"] for item in rows[0]["structures"]] == ["dimer"]
     assert main(["table", "runs/dos/chain", "runs/dos/dimer", "--output", "out"]) == 0
-    rows = json.loads((work / "out" / "results.json").read_text())["results"]
+    rows = json.loads((work / "out" / "results.json").read_text())["rows"]
     assert [item["structure"] for item in rows[0]["structures"]] == ["chain", "dimer"]
 
 
@@ -213,8 +213,9 @@ def test_structures_that_cannot_be_used_are_named(failing, trained, work):
 
 
 def test_wrong_options_are_refused(failing, trained, config, work):
-    assert "--model is 'gnn'; give one of agni, csgnn, schnet" in failing("fit", "--model", "gnn")
-    assert "--model is ''" in failing("fit", "--model")
+    assert "'gnn' is no model of the DOS" in (message := failing("fit", "--model", "gnn"))
+    assert "give one of agni, csgnn, schnet" in message
+    assert "argument --model: expected one argument" in failing("fit", "--model")
     assert "gone.ckpt" in failing("table", "gone.ckpt")
     assert "data.fraction is 2.0" in failing("fit", "--config", str(config), "--data.fraction", "2")
     assert "name one of the structures" in failing("fit", "--config", str(config), "--data.holdout", "x")
@@ -223,7 +224,7 @@ def test_wrong_options_are_refused(failing, trained, config, work):
     checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["csgnn"]["task"] = "classification"
     torch.save(checkpoint, work / "other.ckpt")
-    assert "holds no model of this program" in failing("test", "--ckpt_path", "other.ckpt")
+    assert "holds no model of the DOS" in failing("test", "--ckpt_path", "other.ckpt")
     assert "holds no model of the DOS" in failing("table", "other.ckpt")
 
 
@@ -240,19 +241,17 @@ def test_resuming_takes_one_flag(trained, config, work):
 
 
 def test_a_model_is_chosen_by_its_name():
-    assert choose_model(["fit", "--model", "agni", "--name", "x"]) == [
-        "fit",
-        "--config",
-        "dos/agni.yaml",
-        "--name",
-        "x",
-    ]
-    assert choose_model(["fit", "--model=schnet"]) == ["fit", "--config", "dos/schnet.yaml"]
-    chosen = ["--model.network", "csgnn_dgl.models.CSGNNDOS"]
-    assert choose_model(["fit", "-c", "a.yaml", "--model", "csgnn"]) == ["fit", "-c", "a.yaml", *chosen]
-    assert choose_model(["--model", "csgnn", "--x", "1"]) == [*chosen, "--x", "1"]
-    assert choose_model(["fit", "--model.alpha", "1"]) == ["fit", "--model.alpha", "1"]
-    assert set(dos.NETWORKS) == set(DOS_MODELS)
+    def complete(*words):
+        return cli.complete(words, TASK, "runs/dos")
+
+    own = str(configs.FOLDER / "dos" / "agni.yaml")
+    assert complete("fit", "--model", "agni", "--name", "x") == ["fit", "--config", own, "--name", "x"]
+    assert complete("fit", "--model=agni") == ["fit", "--config", own]
+    chosen = ["--model.network", "csgnn_dgl.models.dos.csgnn.CSGNNDOS"]
+    quick = ["--config", str(configs.find("dos/quick"))]
+    assert complete("fit", "-c", "dos/quick", "--model", "csgnn") == ["fit", *quick, *chosen]
+    assert complete("fit", "--model.network", "csgnn", "--x", "1") == ["fit", *chosen, "--x", "1"]
+    assert complete("fit", "--model.alpha", "1") == ["fit", "--model.alpha", "1"]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (configs.FOLDER / "dos").glob("*.yaml")))

@@ -14,11 +14,10 @@ import yaml
 import configs
 from csgnn_dgl.data import CloudTransform, load
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models import CLASSIFIERS, CSGNN
+from csgnn_dgl.models import CSGNN
 from csgnn_dgl.symmetry import so3_error
-from csgnn_dgl.tasks.classification import wilson_interval
-from pipelines import modelnet
-from pipelines.arguments import prepare
+from csgnn_dgl.tasks.classification import TASK, wilson_interval
+from pipelines import cli, modelnet
 from pipelines.modelnet import main
 from tests.toy_shapes import NUM_POINTS
 
@@ -35,14 +34,14 @@ def test_fit_tells_how_to_test_and_test_gives_the_table(trained, tiny_config, wo
     shown = capsys.readouterr().out
     assert shown.count("| 15 ") == 4
     content = json.loads((run / "results.json").read_text())
-    assert [(r["rotation"], r["votes"], r["num_shapes"]) for r in content["results"]] == [
+    assert [(r["rotation"], r["votes"], r["num_shapes"]) for r in content["rows"]] == [
         ("z", 1, 15),
         ("z", 2, 15),
         ("SO3", 1, 15),
         ("SO3", 2, 15),
     ]
-    assert content["facts"]["validation"].startswith("a stratified part")
-    assert content["facts"]["network"] == CSGNN.from_checkpoint(run / "checkpoints" / "best.ckpt").config
+    assert content["models"]["csgnn"]["training"]["validation"].startswith("a stratified part")
+    assert content["models"]["csgnn"]["config"] == CSGNN.from_checkpoint(run / "checkpoints" / "best.ckpt").config
     assert f"results in {run}" in shown
     # results that exist are not written over
     before = (run / "results.json").read_bytes()
@@ -56,10 +55,10 @@ def test_a_checkpoint_by_itself_can_be_tested(trained, tiny_config, work):
     source = yaml.safe_load(tiny_config.read_text())["data"]["source"]
     assert main(["test", "--ckpt_path", str(file), "--data.source", source, "--output", "out"]) == 0
     content = json.loads((work / "out" / "results.json").read_text())
-    assert [r["rotation"] for r in content["results"]] == ["z", "SO3"]
+    assert [r["rotation"] for r in content["rows"]] == ["z", "SO3"]
     assert main(["test", f"--ckpt_path={file}", "--data.source", source, "--data.test_rotations", "[none]"]) == 0
     content = json.loads((work / "results.json").read_text())
-    assert [r["rotation"] for r in content["results"]] == ["none"]
+    assert [r["rotation"] for r in content["rows"]] == ["none"]
 
 
 def test_validate_prints_loss_and_accuracy(trained, work, capsys):
@@ -78,7 +77,7 @@ def test_validate_prints_loss_and_accuracy(trained, work, capsys):
 def test_the_error_under_rotation_is_measured_on_request(trained, work, capsys):
     assert main(["test", "--ckpt_path", str(trained), "--output", "out", "--so3_error", "true"]) == 0
     assert "| 180° " in capsys.readouterr().out
-    measured = json.loads((work / "out" / "results.json").read_text())["so3_error"]
+    measured = json.loads((work / "out" / "results.json").read_text())["details"]["so3_error"]
     source = yaml.safe_load((trained / "config.yaml").read_text())["data"]["source"]
     clouds = load(source, "test", NUM_POINTS)
     points = CloudTransform()(torch.from_numpy(clouds.points))
@@ -167,23 +166,32 @@ def test_a_new_run_takes_the_next_free_name(trained, tiny_config, capsys):
     second = trained.with_name("one-2")
     assert f"run folder: {second}" in shown
     assert "authors' protocol" in shown
-    assert "authors' protocol" in json.loads((second / "results.json").read_text())["facts"]["validation"]
-
-
-def test_no_arguments_mean_the_quick_training():
-    words = prepare([], default=modelnet.DEFAULT, registry=CLASSIFIERS, runs="runs")
-    assert words == ["fit", "--config", str(configs.find("configs/modelnet/quick.yaml")), "--name", "quick"]
-    words = prepare(["--data.votes", "2"], default=modelnet.DEFAULT, registry=CLASSIFIERS, runs="runs")
-    assert words[3:] == ["--name", "quick", "--data.votes", "2"]
-    words = prepare(
-        ["fit", "--x", "1", "--config=modelnet/quick", "-c", "modelnet/small_so3"],
-        default=(),
-        registry=CLASSIFIERS,
-        runs="",
+    assert (
+        "authors' protocol"
+        in json.loads((second / "results.json").read_text())["models"]["csgnn"]["training"]["validation"]
     )
+
+
+def test_no_arguments_mean_the_quick_training(monkeypatch):
+    asked = []
+
+    def complete(words, *_):
+        asked.append(words)
+        return ["--help"]
+
+    monkeypatch.setattr(cli, "complete", complete)
+    for words in ([], ["--data.votes", "2"], ["--resume"]):
+        with pytest.raises(SystemExit):
+            main(words)
+    default = ["fit", "--config", "configs/modelnet/quick.yaml", "--name", "quick"]
+    assert asked == [default, [*default, "--data.votes", "2"], ["fit", "--resume"]]
+    assert yaml.safe_load(configs.find("modelnet/quick.yaml").read_text())["test_at_end"] is True
+
+
+def test_configs_come_before_other_options():
+    words = cli.complete(["fit", "--x", "1", "--config=modelnet/quick", "-c", "modelnet/small_so3"], TASK, "")
     files = [str(configs.find(name)) for name in ("modelnet/quick", "modelnet/small_so3")]
     assert words == ["fit", "--config", files[0], "--config", files[1], "--x", "1"]
-    assert yaml.safe_load(configs.find("modelnet/quick.yaml").read_text())["test_at_end"] is True
 
 
 @pytest.mark.parametrize(
@@ -336,5 +344,5 @@ def test_two_processes_train_together_and_test_every_shape_once(tiny_config, wor
     runs = work / "runs" / "modelnet"
     assert [path.name for path in runs.iterdir()] == ["tiny"]
     content = json.loads((runs / "tiny" / "results.json").read_text())
-    assert {r["num_shapes"] for r in content["results"]} == {15}
-    assert sum(map(sum, content["results"][0]["confusion"])) == 15
+    assert {r["num_shapes"] for r in content["rows"]} == {15}
+    assert sum(map(sum, content["rows"][0]["confusion"])) == 15

@@ -1,8 +1,8 @@
 import pytest
 
 import configs
-from csgnn_dgl.errors import InputError
-from pipelines.terminal import guarded, one_sentence, say
+from csgnn_dgl.errors import InputError, one_sentence
+from pipelines.terminal import guarded, say
 
 
 def test_errors_of_the_user_end_with_code_2_and_one_line(capsys):

@@ -1,5 +1,6 @@
 """A training in two processes against one process with the same whole batch."""
 
+import dataclasses
 import os
 import socket
 from pathlib import Path
@@ -15,6 +16,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
 from csgnn_dgl.training import RunFolder
+from tests.tiny_training import SILENT
 from tests.tolerances import TOLERANCE
 from tests.toy_shapes import NUM_POINTS, write_shapes
 
@@ -40,6 +42,14 @@ class StepLosses(L.Callback):
         self.seen.append(float(trainer.callback_metrics["train/step_loss"]))
 
 
+class Keeping(ClassificationModule):
+    """Keeps the class probabilities of a test."""
+
+    def score(self, split, answers, items):
+        self.kept = answers
+        return super().score(split, answers, items)
+
+
 def train(world, source, folder, variant):
     """Train and test one variant, as one of `world` processes; return all that was found."""
     options = VARIANTS[variant]
@@ -48,30 +58,19 @@ def train(world, source, folder, variant):
     data = ModelNetData(source, NUM_POINTS, batch, votes=2, validation_fraction=0.26, seed=5)
     network: dict[str, Any] = {"level": 1, "num_spheres": 2, "channels": 2, "base_width": 1, "dropout": 0.3}
     network |= {"num_points": NUM_POINTS, "num_classes": data.num_classes, **options.get("network", {})}
-    module = ClassificationModule(CSGNN(**network), **{"learning_rate": 1e-2, "seed": 5, **options.get("module", {})})
+    module = Keeping(CSGNN(**network), **{"learning_rate": 1e-2, "seed": 5, **options.get("module", {})})
     losses, kept = StepLosses(), RunFolder(folder, variant)
     settings = {"max_epochs": EPOCHS, "precision": "64-true", **options.get("trainer", {})}
-    trainer = L.Trainer(
-        devices=world,
-        strategy="ddp" if world > 1 else "auto",
-        callbacks=[losses, kept],
-        accelerator="cpu",
-        logger=False,
-        log_every_n_steps=1,
-        num_sanity_val_steps=0,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,
-        **settings,
-    )
+    parallel = {"devices": world, "strategy": "ddp" if world > 1 else "auto"}
+    trainer = L.Trainer(**{**SILENT, **parallel, "callbacks": [losses, kept], **settings})
     trainer.fit(module, datamodule=data)
     trained = {name: value.clone() for name, value in module.network.state_dict().items()}
     trainer.test(module, datamodule=data, verbose=False)
     return {
         "losses": losses.seen,
         "history": [{key: value for key, value in entry.items() if "second" not in key} for entry in kept.history],
-        "scores": [score.as_dict() for score in module.scores],
-        "probabilities": module.probabilities,
+        "scores": [dataclasses.asdict(score) for score in module.scores],
+        "probabilities": module.kept,
         "weights": trained,
         "sizes": [len(data.train_clouds), len(data.validation_clouds), len(data.test_clouds)],
     }

@@ -1,28 +1,8 @@
-import json
-
-import lightning.pytorch as L
 import pytest
 import torch
 
 from csgnn_dgl.errors import InputError
-
-
-class Stop(L.Callback):
-    """Kill the training in the given epoch, at the given batch."""
-
-    def __init__(self, epoch, batch):
-        self.epoch, self.batch = epoch, batch
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
-            raise RuntimeError("killed")
-
-
-def assert_same_weights(one, other):
-    states = one.state_dict(), other.state_dict()
-    assert states[0].keys() == states[1].keys()
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
+from tests.tiny_training import Stop, assert_same_weights
 
 
 @pytest.mark.parametrize(("schedule", "workers"), [("plateau", 1), ("one_cycle", 2), ("cosine", 0)])
@@ -34,18 +14,18 @@ def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build,
     trainer, killed, data, broken = build("killed", callbacks=[Stop(2, 1)], data={"num_workers": workers}, **options)
     with pytest.raises(RuntimeError, match="killed"):
         trainer.fit(killed, datamodule=data)
-    trainer, resumed, data, again = build("other", resume=broken.path, data={"num_workers": workers}, seed=5, **options)
+    trainer, resumed, data, again = build("other", resume=broken.run, data={"num_workers": workers}, seed=5, **options)
     torch.nn.init.zeros_(next(resumed.parameters()))  # what it starts from must not matter
-    trainer.fit(resumed, datamodule=data, ckpt_path=str(broken.last), weights_only=True)
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(broken.run.last), weights_only=True)
 
     assert_same_weights(straight, resumed)
     assert trainer.global_step == 4 * (len(data.train_clouds) // 8)
-    histories = [json.loads((run.path / "history.json").read_text()) for run in (folder, again)]
+    histories = [run.run.history for run in (folder, again)]
     assert [entry["epoch"] for entry in histories[1]] == [0, 1, 2, 3]
     for key in ("train/loss", "validation/loss", "validation/accuracy", "learning_rate"):
         assert [entry[key] for entry in histories[0]] == [entry[key] for entry in histories[1]], key
     assert len({entry["learning_rate"] for entry in histories[0]}) > 2
-    ends = [torch.load(run.last, weights_only=True) for run in (folder, again)]
+    ends = [torch.load(run.run.last, weights_only=True) for run in (folder, again)]
     assert ends[0]["lr_schedulers"] == ends[1]["lr_schedulers"]
 
 
@@ -55,8 +35,8 @@ def test_training_can_go_on_beyond_its_planned_end(build):
     trainer.fit(straight, datamodule=data)
     trainer, half, data, run = build("half", max_epochs=2, **options)
     trainer.fit(half, datamodule=data)
-    trainer, resumed, data, _ = build("half", resume=run.path, **options)
-    trainer.fit(resumed, datamodule=data, ckpt_path=str(run.last), weights_only=True)
+    trainer, resumed, data, _ = build("half", resume=run.run, **options)
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(run.run.last), weights_only=True)
     assert_same_weights(straight, resumed)
 
 
@@ -65,11 +45,11 @@ def test_a_training_that_the_plateau_rule_ended_stays_ended(build):
     trainer, model, data, run = build("run", **options)
     trainer.fit(model, datamodule=data)
     assert len(run.history) == 2
-    before = run.last.read_bytes()
-    trainer, resumed, data, again = build("run", resume=run.path, **options)
-    trainer.fit(resumed, datamodule=data, ckpt_path=str(run.last), weights_only=True)
+    before = run.run.last.read_bytes()
+    trainer, resumed, data, again = build("run", resume=run.run, **options)
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(run.run.last), weights_only=True)
     assert len(again.history) == 2
-    assert run.last.read_bytes() == before
+    assert run.run.last.read_bytes() == before
     assert_same_weights(model, resumed)
 
 
@@ -77,9 +57,9 @@ def test_a_training_that_the_plateau_rule_ended_stays_ended(build):
 def test_a_planned_schedule_is_not_resumed_under_another_plan(build, schedule):
     trainer, model, data, run = build("run", max_epochs=1, schedule=schedule)
     trainer.fit(model, datamodule=data)
-    trainer, model, data, _ = build("run", max_epochs=2, resume=run.path, schedule=schedule)
+    trainer, model, data, _ = build("run", max_epochs=2, resume=run.run, schedule=schedule)
     with pytest.raises(InputError, match=f"{schedule} of this run was planned for 4 steps and the options make 8"):
-        trainer.fit(model, datamodule=data, ckpt_path=str(run.last), weights_only=True)
+        trainer.fit(model, datamodule=data, ckpt_path=str(run.run.last), weights_only=True)
 
 
 def test_number_of_workers_changes_nothing(build):

@@ -138,6 +138,10 @@ class ModelNetData(EpochData):
         """Number of classes."""
         return len(self.class_names)
 
+    def reading(self) -> dict[str, Any]:
+        """Return the options that say what is read and tested on, as plain values."""
+        return {"source": self.source, "num_points": self.num_points, "up_axis": self.up_axis}
+
     def description(self) -> dict[str, Any]:
         """Say what is trained on and what drives the schedule, as plain values for checkpoints and results."""
         return {

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from csgnn_dgl.data import CloudDataset, PointClouds
@@ -39,7 +38,7 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     return float(interval.low), float(interval.high)
 
 
-def vote(probabilities: torch.Tensor) -> torch.Tensor:
+def vote(probabilities: Tensor) -> Tensor:
     """Combine the predictions for several rotated copies of each shape: the mean of the softmax outputs.
 
     Parameters
@@ -86,22 +85,10 @@ class Score:
     class_mean_accuracy: float
     confusion: tuple[tuple[int, ...], ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values for JSON."""
-        values = dataclasses.asdict(self)
-        values["interval"] = list(self.interval)
-        values["confusion"] = [list(row) for row in self.confusion]
-        return values
 
-
-def score(probabilities: torch.Tensor, labels: torch.Tensor, rotation: str, votes: int = 1) -> Score:
-    """Score class probabilities (shapes, classes) against labels (shapes,) int64."""
+def score(probabilities: Tensor, labels: Tensor, rotation: str, votes: int = 1) -> Score:
+    """Score class probabilities (shapes, classes) of at least one shape against labels (shapes,) int64."""
     confusion = multiclass_confusion_matrix(probabilities, labels, probabilities.shape[1])
-    return score_confusion(confusion, rotation, votes)
-
-
-def score_confusion(confusion: torch.Tensor, rotation: str, votes: int = 1) -> Score:
-    """Score the counts (true class, predicted class) int64 of at least one shape."""
     right = confusion.diagonal()
     shapes = confusion.sum(dim=1)
     present = shapes > 0
@@ -119,9 +106,7 @@ def score_confusion(confusion: torch.Tensor, rotation: str, votes: int = 1) -> S
     )
 
 
-def score_views(
-    probabilities: torch.Tensor, labels: torch.Tensor, rotations: tuple[str, ...], votes: int
-) -> list[Score]:
+def score_views(probabilities: Tensor, labels: Tensor, rotations: tuple[str, ...], votes: int) -> list[Score]:
     """Score every test rotation, without voting and (where votes > 1) with it.
 
     Parameters

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from csgnn_dgl.symmetry import SO3Error
 from csgnn_dgl.tasks.classification.evaluation import Score
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def draw_confusion(scores: Sequence[Score], class_names: Sequence[str], path: Path) -> None:
-    """Draw the confusion matrix of each score, rows (true classes) summing to 1, into a PNG file."""
+
+def confusion_figure(scores: Sequence[Score], class_names: Sequence[str]) -> Figure:
+    """Draw the confusion matrix of each score, rows (true classes) summing to 1."""
     from matplotlib.figure import Figure
 
     side = max(4.0, 0.22 * len(class_names) + 2.0)
@@ -29,11 +32,11 @@ def draw_confusion(scores: Sequence[Score], class_names: Sequence[str], path: Pa
         votes = f", {result.votes} votes" if result.votes > 1 else ""
         axes.set_title(f"{result.rotation}{votes}: {100 * result.accuracy:.1f} % of {result.num_shapes}", fontsize=10)
     figure.colorbar(image, ax=axes, shrink=0.7)
-    figure.savefig(path, dpi=110)
+    return figure
 
 
-def draw_so3_error(error: SO3Error, path: Path) -> None:
-    """Draw the relative error of the outputs and the share of changed classes over the angle into a PNG file."""
+def so3_error_figure(error: SO3Error) -> Figure:
+    """Draw the relative error of the outputs and the share of changed classes over the angle."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.0, 3.2), layout="constrained")
@@ -44,4 +47,4 @@ def draw_so3_error(error: SO3Error, path: Path) -> None:
         axes.set_title(title)
         axes.set_ylim(bottom=0.0)
         axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    return figure

@@ -1,108 +1,87 @@
-"""Test results as a table, as JSON and as a figure."""
+"""Test results of classifiers as tables and figures."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
-from csgnn_dgl.files import atomic_write
-from csgnn_dgl.models.base import FORMAT, plain
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.symmetry import SO3Error
-from csgnn_dgl.tasks.classification.evaluation import Score
-from csgnn_dgl.tasks.classification.figures import draw_confusion, draw_so3_error
-from csgnn_dgl.training.report import markdown_table
+from csgnn_dgl.tasks.classification.evaluation import Score, measure_so3_error
+from csgnn_dgl.tasks.classification.figures import confusion_figure, so3_error_figure
+from csgnn_dgl.tasks.classification.module import ClassificationModule
+from csgnn_dgl.training.report import Section, markdown_table
+
+LEGEND = (
+    "Accuracy is the share of all shapes, class mean the mean over the classes of the share of their shapes. "
+    "Votes: mean of the softmax outputs over that many rotated copies of each shape."
+)
 
 
-def results_table(scores: Sequence[Score]) -> str:
-    """Return the scores as a Markdown table that also reads well in a terminal."""
-    head = ("test rotation", "votes", "shapes", "accuracy", "95 % interval", "class mean")
+def report(tested: Mapping[str, ClassificationModule]) -> Section:
+    """Return what tested modules are worth, by the names of their models.
+
+    Raises
+    ------
+    InputError
+        If they were not tested on the same data.
+    """
+    (first, one), *others = tested.items()
+    for name, module in others:
+        if (module.data.source, module.class_names) != (one.data.source, one.class_names):
+            raise InputError(
+                f"{name} was tested on {module.data.source} and {first} on {one.data.source}; compare runs on the same "
+                "data"
+            )
+    scores = [(name, score) for name, module in tested.items() for score in module.scores]
+    return Section(
+        table=results_table(scores),
+        values=[{"name": name, **dataclasses.asdict(score)} for name, score in scores],
+        legend=LEGEND,
+        figures={
+            "confusion.png": ("Confusion matrices", confusion_figure([item for _, item in scores], one.class_names))
+        },
+    )
+
+
+def so3_error_report(module: ClassificationModule) -> Section:
+    """Measure how much the logits for 200 test shapes change under rotations by up to 180°."""
+    error = measure_so3_error(module.network, module.data.test_clouds, module.trainer.strategy.root_device)
+    return Section(
+        title="Error under rotation",
+        table=so3_error_table(error),
+        legend=(
+            f"Over {error.num_clouds} test shapes and random axes: mean of ‖f(Rx) - f(x)‖ / ‖f(x)‖ of the logits f, "
+            "and the share of predictions that differ from that of the unrotated shape."
+        ),
+        values=dataclasses.asdict(error),
+        figures={"so3_error.png": ("Error over angle", so3_error_figure(error))},
+    )
+
+
+def results_table(scores: Sequence[tuple[str, Score]]) -> str:
+    """Return scores with the names of their models as a table, without the names where there is one model."""
+    head = ("model", "test rotation", "votes", "shapes", "accuracy", "95 % interval", "class mean")
     rows = [
         (
-            result.rotation,
-            str(result.votes) if result.votes > 1 else "none",
-            str(result.num_shapes),
-            f"{100 * result.accuracy:.1f} %",
-            f"{100 * result.interval[0]:.1f} to {100 * result.interval[1]:.1f} %",
-            f"{100 * result.class_mean_accuracy:.1f} %",
+            name,
+            score.rotation,
+            str(score.votes) if score.votes > 1 else "none",
+            str(score.num_shapes),
+            f"{100 * score.accuracy:.1f} %",
+            f"{100 * score.interval[0]:.1f} to {100 * score.interval[1]:.1f} %",
+            f"{100 * score.class_mean_accuracy:.1f} %",
         )
-        for result in scores
+        for name, score in scores
     ]
-    return markdown_table(head, rows)
+    first = 1 if len({name for name, _ in scores}) == 1 else 0
+    return markdown_table(head[first:], [row[first:] for row in rows])
 
 
 def so3_error_table(error: SO3Error) -> str:
-    """Return the error over the angle as a Markdown table that also reads well in a terminal."""
+    """Return the error over the angle as a table."""
     rows = [
         (f"{angle:.0f}°", f"{relative:.4f}", f"{100 * changed:.1f} %")
         for angle, relative, changed in zip(error.angles, error.relative_error, error.changed, strict=True)
     ]
     return markdown_table(("angle", "relative error", "class changes"), rows)
-
-
-def write_results(
-    folder: Path,
-    scores: Sequence[Score],
-    class_names: Sequence[str],
-    facts: Mapping[str, Any],
-    so3_error: SO3Error | None = None,
-) -> Path:
-    """Write ``results.json``, ``results.md``, ``confusion.png`` and perhaps ``so3_error.png`` into a folder.
-
-    Parameters
-    ----------
-    folder
-        Where to write; made if missing.
-    scores
-        What `csgnn_dgl.tasks.classification.evaluation.score_views` returned.
-    class_names
-        Names of the classes in the order of their labels.
-    facts
-        How the results came about (checkpoint, data source, validation protocol, seeds, ...): plain values, which are
-        listed under the table and stored under ``"facts"``.
-    so3_error
-        Error under rotation over the angle, where it was measured.
-
-    Returns
-    -------
-    Path
-        The JSON file.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_write(folder / "confusion.png") as file:
-        draw_confusion(scores, class_names, file)
-    lines = ["# Test results", "", results_table(scores), ""]
-    lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in plain(facts).items()]
-    lines += [
-        "",
-        "Accuracy is the share of all shapes, class mean the mean over the classes of the share of their shapes.",
-    ]
-    lines += ["Votes: mean of the softmax outputs over that many rotated copies of each shape."]
-    lines += ["", "![Confusion matrices](confusion.png)", ""]
-    if so3_error is not None:
-        with atomic_write(folder / "so3_error.png") as file:
-            draw_so3_error(so3_error, file)
-        lines += ["## Error under rotation", "", so3_error_table(so3_error), ""]
-        lines += [
-            f"Over {so3_error.num_clouds} test shapes and random axes: mean of ‖f(Rx) - f(x)‖ / ‖f(x)‖ of the logits "
-            "f, and the share of predictions that differ from that of the unrotated shape.",
-            "",
-            "![Error over angle](so3_error.png)",
-            "",
-        ]
-    with atomic_write(folder / "results.md") as file:
-        file.write_text("\n".join(lines), encoding="utf-8")
-    document = {
-        "format": FORMAT,
-        "facts": plain(facts),
-        "class_names": list(class_names),
-        "results": [result.as_dict() for result in scores],
-    }
-    if so3_error is not None:
-        document["so3_error"] = plain(dataclasses.asdict(so3_error))
-    target = folder / "results.json"
-    with atomic_write(target) as file:
-        file.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    return target

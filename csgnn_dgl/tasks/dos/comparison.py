@@ -1,108 +1,78 @@
-"""Several trained models of the DOS on the same test snapshots: the rows of Table 2."""
+"""Several tested models of the DOS on the same snapshots: the rows of Table 2."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
-from csgnn_dgl.data import Snapshots, check_elements
+from csgnn_dgl.data import Snapshots
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.tasks.dos.data import DOSData
-from csgnn_dgl.tasks.dos.evaluation import MEAN_ROW, Prediction, mean_prediction, predict
-from csgnn_dgl.tasks.dos.trained import TrainedDOS
-
-READING = ("source", "grid", "offset", "valences")
+from csgnn_dgl.tasks.dos.evaluation import Prediction
+from csgnn_dgl.tasks.dos.module import DOSModule
 
 
-def compare_models(
-    models: Sequence[tuple[str, TrainedDOS]], source: str | None = None, progress: bool = False
-) -> tuple[list[Prediction], Snapshots]:
-    """Predict the test snapshots with each model, and with the training means.
+def side_by_side(tested: Mapping[str, DOSModule]) -> tuple[list[Prediction], Snapshots]:
+    """Put the predictions of tested modules together, and those of the training means.
 
     Models that were trained without a structure (``data.holdout``) predict that structure only. Those of the same kind
     and config make one row, in which each structure was predicted by the model that had not seen it.
 
     Parameters
     ----------
-    models
-        Names and models; all have the same source of data, and either all or none had a structure held out.
-    source
-        Another source of data than the models' own.
-    progress
-        Show a progress bar on stderr where reading takes long.
+    tested
+        The modules by the names of their models; all have the same data, and either all or none had a structure held
+        out.
 
     Returns
     -------
     predictions
         One for each row, the training means last.
     snapshots
-        The test snapshots, in the order of the predictions.
+        The snapshots, in the order of the predictions.
 
     Raises
     ------
     InputError
-        If the models do not fit each other or the data.
+        If the modules do not fit each other.
     """
-    first = models[0]
-    for name, model in models[1:]:
-        for key in READING:
-            if (key != "source" or source is None) and model.data.get(key) != first[1].data.get(key):
+    (first, reading), *others = ((name, module.data.reading()) for name, module in tested.items())
+    for name, other in others:
+        for key, value in reading.items():
+            if key != "holdout" and other[key] != value:
                 raise InputError(
-                    f"{name} was trained with data.{key} = {model.data.get(key)!r} and {first[0]} with "
-                    f"{first[1].data.get(key)!r}; compare runs on the same data"
+                    f"{name} was trained with data.{key} = {other[key]!r} and {first} with {value!r}; compare runs on "
+                    "the same data"
                 )
-    rows = _rows(models)
-    holdouts = sorted(str(key) for key in next(iter(rows.values())))
+    rows = _rows(tested)
+    order = list(next(iter(rows.values())))
     for name, row in rows.items():
-        if sorted(str(key) for key in row) != holdouts:
+        if row.keys() != set(order):
             raise InputError(
-                f"{name} has runs with data.holdout {', '.join(str(key) for key in row)} and others have "
-                f"{', '.join(holdouts)}; give each model the same"
+                f"{name} has runs with data.holdout {', '.join(map(str, row))} and others have "
+                f"{', '.join(map(str, order))}; give each model the same"
             )
-    parts: list[Snapshots] = []
-    found: dict[str, list[Tensor]] = {name: [] for name in [*rows, MEAN_ROW]}
-    sizes: dict[str, int | None] = {MEAN_ROW: None}
-    for holdout in next(iter(rows.values())):
-        data = _data(first[1], source, holdout, progress)
-        parts.append(data.snapshots("test"))
-        for name, row in rows.items():
-            network = row[holdout].network
-            check_elements(parts[-1], network.elements)
-            prediction = predict(name, network, parts[-1])
-            found[name].append(prediction.dos_per_atom)
-            sizes[name] = prediction.num_parameters
-        found[MEAN_ROW].append(mean_prediction(data.snapshots("train"), parts[-1]).dos_per_atom)
-    predictions = [Prediction(name, torch.cat(dos), sizes[name]) for name, dos in found.items()]
-    return predictions, Snapshots(tuple(item for part in parts for item in part))
+    predictions = [_joined(name, [row[holdout].predictions[0] for holdout in order]) for name, row in rows.items()]
+    parts = [next(iter(rows.values()))[holdout] for holdout in order]
+    mean = [module.predictions[-1] for module in parts]
+    snapshots = Snapshots(tuple(item for module in parts for item in module.snapshots))
+    return [*predictions, _joined(mean[0].name, mean)], snapshots
 
 
-def _rows(models: Sequence[tuple[str, TrainedDOS]]) -> dict[str, dict[str | None, TrainedDOS]]:
-    """Sort the models into rows: the model of each structure held out, or the one model that had all."""
-    rows: dict[str, dict[str | None, TrainedDOS]] = {}
+def _joined(name: str, parts: list[Prediction]) -> Prediction:
+    return Prediction(name, torch.cat([part.dos_per_atom for part in parts]), parts[0].num_parameters)
+
+
+def _rows(tested: Mapping[str, DOSModule]) -> dict[str, dict[str | None, DOSModule]]:
+    """Sort the modules into rows: that of each structure held out, or the one that had all."""
+    rows: dict[str, dict[str | None, DOSModule]] = {}
     names: dict[str, str] = {}
-    for name, model in models:
-        holdout = model.data.get("holdout")
-        if holdout is None:
-            row = name
-        else:
-            kind = json.dumps([model.facts.get("model"), model.network.config], sort_keys=True)
-            row = names.setdefault(kind, name)
+    for name, module in tested.items():
+        holdout = module.data.holdout
+        kind = name if holdout is None else json.dumps([type(module.network).__name__, module.network.config])
+        row = names.setdefault(kind, name)
         if holdout in rows.setdefault(row, {}):
             raise InputError(f"{name} is there twice; give each run once")
-        rows[row][holdout] = model
+        rows[row][holdout] = module
     return rows
-
-
-def _data(model: TrainedDOS, source: str | None, holdout: str | None, progress: bool) -> DOSData:
-    stored = model.data
-    return DOSData(
-        source=stored["source"] if source is None else source,
-        holdout=holdout,
-        grid=model.grid,
-        offset=stored["offset"],
-        valences=stored["valences"],
-        progress=progress,
-    )

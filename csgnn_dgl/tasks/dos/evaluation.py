@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +55,7 @@ class StructureScore:
 
 
 @dataclasses.dataclass(frozen=True)
-class DOSScore:
+class Score:
     """How well one prediction meets the reference; all errors are means over the snapshots.
 
     Parameters
@@ -91,12 +90,8 @@ class DOSScore:
     snapshots_within: int
     structures: tuple[StructureScore, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Everything as plain values for JSON."""
-        return {**dataclasses.asdict(self), "structures": [dataclasses.asdict(item) for item in self.structures]}
 
-
-def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
+def score(prediction: Prediction, snapshots: Snapshots) -> Score:
     """Compare a prediction with the reference DOS of its snapshots.
 
     Fermi level and band energy of both come from their DOS by the same functions. A prediction that holds fewer
@@ -126,11 +121,11 @@ def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
     errors = dos_errors(whole, reference, electrons, atoms, snapshots.grid)
     band = errors.band_energy_per_atom.abs()
     names = np.array(snapshots.structures)
-    scores = []
+    structures = []
     for structure in np.unique(names):
         own = band[torch.from_numpy(names == structure)]
-        scores.append(StructureScore(str(structure), len(own), float(own.mean())))
-    return DOSScore(
+        structures.append(StructureScore(str(structure), len(own), float(own.mean())))
+    return Score(
         name=prediction.name,
         num_parameters=prediction.num_parameters,
         num_snapshots=len(snapshots),
@@ -139,9 +134,9 @@ def score_dos(prediction: Prediction, snapshots: Snapshots) -> DOSScore:
         dos_per_atom_rmse=float(errors.dos_per_atom.mean()),
         fdos_per_atom_rmse=float(errors.fdos_per_atom.mean()),
         wasserstein=float(errors.wasserstein.mean()),
-        structures_within=sum(item.band_energy_mae <= CHEMICAL_ACCURACY for item in scores),
+        structures_within=sum(item.band_energy_mae <= CHEMICAL_ACCURACY for item in structures),
         snapshots_within=int((band <= CHEMICAL_ACCURACY).sum()),
-        structures=tuple(scores),
+        structures=tuple(structures),
     )
 
 

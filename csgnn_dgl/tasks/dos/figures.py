@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.data import Snapshots
 from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Prediction, band_energies_per_atom
-from csgnn_dgl.tasks.dos.invariance import Change, DOSInvariance
+from csgnn_dgl.tasks.dos.invariance import Change, Invariance
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +123,7 @@ def prediction_figure(
     return figure
 
 
-def invariance_figure(invariance: DOSInvariance) -> Figure:
+def invariance_figure(invariance: Invariance) -> Figure:
     """Draw the changes of DOS and band energy over the angle of rotation, with those under other symmetries as lines.
 
     The axes are logarithmic; what does not change at all is drawn at `LOWEST`.

@@ -54,8 +54,8 @@ class Change:
 
 
 @dataclasses.dataclass(frozen=True)
-class DOSInvariance:
-    """What `measure_dos_invariance` found.
+class Invariance:
+    """What `measure_invariance` found.
 
     Attributes
     ----------
@@ -90,14 +90,14 @@ class DOSInvariance:
         return (*self.rotated, self.any_rotation, self.icosahedral, self.permuted, *last)
 
 
-def measure_dos_invariance(
+def measure_invariance(
     network: DOSModel,
     snapshots: Snapshots,
     angles: Sequence[float] = ANGLES[1:],
     axes_per_angle: int = 2,
     num_snapshots: int = 16,
     seed: int = 0,
-) -> DOSInvariance:
+) -> Invariance:
     """Measure how much the predicted DOS changes under transformations that leave the true one as it is.
 
     Every copy of a snapshot is made by moving its atoms and its cell, and predicted from the search for neighbours on.
@@ -121,7 +121,7 @@ def measure_dos_invariance(
 
     Returns
     -------
-    DOSInvariance
+    Invariance
         Means and largest changes.
 
     Raises
@@ -144,7 +144,7 @@ def measure_dos_invariance(
             found.setdefault(name, []).append(part)
     network.train(was_training)
     changes = {name: _change(name, np.concatenate(parts)) for name, parts in found.items()}
-    return DOSInvariance(
+    return Invariance(
         num_snapshots=count,
         angles=tuple(float(angle) for angle in angles),
         rotated=tuple(changes[_by(angle)] for angle in angles),

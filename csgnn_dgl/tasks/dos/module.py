@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
+from torch import Tensor
+from torchmetrics import MeanMetric, Metric
 
+from csgnn_dgl.data import Snapshots
 from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
-from csgnn_dgl.models.base import plain
 from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
-from csgnn_dgl.tasks.dos.data import DOSData, batch_environments
-from csgnn_dgl.tasks.dos.evaluation import DOSScore, Prediction, count_parameters, mean_prediction, score_dos
+from csgnn_dgl.tasks.dos.data import batch_environments
+from csgnn_dgl.tasks.dos.evaluation import Prediction, Score, count_parameters, mean_prediction, score
 from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each
-from csgnn_dgl.training.module import Schedule, Throughput, TrainingModule, at_least_float32
+from csgnn_dgl.training.module import Schedule, TrainingModule, at_least_float32
 
 
-def dos_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGrid) -> Tensor:
+def spectral_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGrid) -> Tensor:
     r"""Return :math:`\alpha\, MSE(DOS) + (1 - \alpha)\, MSE(FDOS)` (Eq. 5), the mean over snapshots and bins.
 
     Parameters
@@ -41,25 +42,15 @@ def dos_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGr
     return alpha * spectrum + (1 - alpha) * filled
 
 
-class DOSMeasures(nn.Module):
-    """What is measured over the snapshots of one epoch: means of the loss and of two absolute errors."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loss = MeanMetric()
-        self.band_energy_mae = MeanMetric(nan_strategy="disable")
-        self.fermi_level_mae = MeanMetric(nan_strategy="disable")
-
-
 class DOSModule(TrainingModule):
     """Train and test a model of the DOS with the loss of Eq. 5, and beyond the paper with that of the band energy.
 
-    Logs the loss, the mean absolute errors of band energy (eV/atom) and Fermi level (eV), learning rate and snapshots
-    per second, for training and validation, and draws predicted and reference DOS of one validation snapshot of each
-    structure for TensorBoard, after the epochs 1, 2, 4, 8, ... and the last one. The defaults are those of A.3.
+    Measured are the loss and the mean absolute errors of band energy (eV/atom) and Fermi level (eV). Predicted and
+    reference DOS of one validation snapshot of each structure are drawn for TensorBoard after the epochs 1, 2, 4, ...
+    and the last one. The defaults are those of A.3.
 
-    After testing, `predictions` holds the predicted DOS and that of the training means, and `scores` what they are
-    worth on the test snapshots; after validating, on the validation snapshots.
+    `scores` are `Score` of the network and of the training means, whose DOS are in `predictions`, for the snapshots in
+    `snapshots`.
 
     Parameters
     ----------
@@ -121,17 +112,10 @@ class DOSModule(TrainingModule):
         self.output_rate = output_rate
         self.start_at_mean = start_at_mean
         self.predictions: list[Prediction] = []
-        self.scores: list[DOSScore] = []
-        self.train_measures = DOSMeasures()
-        self.validation_measures = DOSMeasures()
-
-    @property
-    def data(self) -> DOSData:
-        """The data module of the trainer."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def setup(self, stage: str) -> None:
         """Let a training begin at the mean of its data; what a resumed one begins with is loaded after this."""
+        super().setup(stage)
         if stage == "fit" and self.start_at_mean and isinstance(self.network, DOSModel):
             self.network.start_from(self.data.dataset("train").dos_per_atom)
 
@@ -145,43 +129,26 @@ class DOSModule(TrainingModule):
         others = [parameter for parameter in self.network.parameters() if all(parameter is not own for own in output)]
         return [{"params": others}, {"params": output, "lr": self.output_rate * self.learning_rate}]
 
-    def checkpoint_description(self) -> dict[str, Any]:
-        """Return the network's config and kind, how data are read, how it is trained, and the format number."""
-        description = super().checkpoint_description()
-        if self._trainer is not None:
-            description["data"] = plain(self.data.reading())
-            description["training"] = plain(
-                {
-                    **self.data.description(),
-                    "alpha": self.alpha,
-                    "beta": self.beta,
-                    "freeze_norms": self.freeze_norms,
-                    "output_rate": self.output_rate,
-                    "start_at_mean": self.start_at_mean,
-                }
-            )
-        return description
+    def description(self) -> dict[str, Any]:
+        """Say what this task has beyond others, for checkpoints and results."""
+        return {name: getattr(self, name) for name in ("alpha", "beta", "freeze_norms", "output_rate", "start_at_mean")}
+
+    def make_measures(self) -> Mapping[str, Metric]:
+        """Make the means over the snapshots of two absolute errors."""
+        return {name: MeanMetric(nan_strategy="disable") for name in ("band_energy_mae", "fermi_level_mae")}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the DOS (S, count) per atom of the snapshots of a batch, in float32 at least."""
         return at_least_float32(self.network(batch_environments(batch), batch["snapshot"], len(batch["index"])))
 
-    def _step(self, stage: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        prediction = self(batch)
-        reference, size = batch["dos_per_atom"].to(prediction.dtype), len(batch["index"])
-        band, level = self._errors(
-            prediction if self.beta else prediction.detach(), reference, batch["electrons_per_atom"]
-        )
-        loss = dos_loss(prediction, reference, self.alpha, self.data.grid)
+    def loss(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, tuple[Tensor, ...]]]:
+        """Return the loss of Eq. 5, with the term for the band energy where `beta` asks for it."""
+        reference = batch["dos_per_atom"].to(output.dtype)
+        band, level = self._errors(output if self.beta else output.detach(), reference, batch["electrons_per_atom"])
+        loss = spectral_loss(output, reference, self.alpha, self.data.grid)
         if self.beta:
             loss = loss + self.beta * band.square().mean().to(loss.dtype)
-        measures = self.train_measures if stage == "train" else self.validation_measures
-        measures.loss.update(loss.detach(), weight=size)
-        measures.band_energy_mae.update(band.detach())
-        measures.fermi_level_mae.update(level.detach())
-        for name in ("loss", "band_energy_mae", "fermi_level_mae"):
-            self.log(f"{stage}/{name}", getattr(measures, name), on_step=False, on_epoch=True, batch_size=size)
-        return loss, prediction
+        return loss, {"band_energy_mae": (band,), "fermi_level_mae": (level,)}
 
     def _errors(self, prediction: Tensor, reference: Tensor, electrons: Tensor) -> tuple[Tensor, Tensor]:
         """Absolute errors (S,) of band energy and Fermi level; NaN where the prediction is not finite."""
@@ -231,80 +198,31 @@ class DOSModule(TrainingModule):
             with precision.forward_context():
                 self(moved)
 
-    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        """Loss of one batch of `csgnn_dgl.tasks.dos.data.SnapshotDataset`."""
-        loss, _ = self._step("train", batch)
-        self.log(
-            "train/step_loss",
-            loss.detach(),
-            on_step=True,
-            on_epoch=False,
-            prog_bar=True,
-            sync_dist=True,
-            batch_size=len(batch["index"]),
-        )
-        return loss
+    def answers(self, output: Tensor) -> Tensor:
+        """Return the DOS (S, count) in float64."""
+        return output.double()
 
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Log the throughput."""
-        self.count_samples("train", len(batch["index"]))
-
-    def on_validation_epoch_start(self) -> None:
-        """Make room for the predictions, and begin to measure the throughput of validation."""
-        self.validation_throughput = Throughput()
-        self._make_room(len(self.data.snapshots("val")))
-
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Add one batch to the validation loss and errors, and keep its prediction."""
-        _, prediction = self._step("validation", batch)
-        self.predicted.index_copy_(0, batch["index"], prediction.to(self.predicted.dtype))
-        rate = self.validation_throughput.add(len(batch["index"])) * self.trainer.world_size
-        self.log(
-            "validation/samples_per_second",
-            rate,
-            on_step=False,
-            on_epoch=True,
-            reduce_fx="max",
-            batch_size=len(batch["index"]),
-        )
+    def score(self, split: Literal["validation", "test"], answers: Tensor, items: Tensor) -> list[Score]:
+        """Score the predictions, and the mean over the training snapshots of each structure."""
+        self.snapshots, prediction = self._prediction(split, answers, items)
+        self.predictions = [prediction, mean_prediction(self.data.all_snapshots("train"), self.snapshots)]
+        return [score(found, self.snapshots) for found in self.predictions]
 
     def on_validation_epoch_end(self) -> None:
-        """Score the validation snapshots, or draw some of them while training."""
-        if self.trainer.state.fn == TrainerFn.VALIDATING:
-            self._score("val")
-            return
+        """Draw some of the validation snapshots while training."""
+        super().on_validation_epoch_end()
         epoch = self.current_epoch + 1
-        if epoch & (epoch - 1) and epoch != self.trainer.max_epochs:
+        if self.trainer.state.fn != TrainerFn.FITTING or (epoch & (epoch - 1) and epoch != self.trainer.max_epochs):
             return
-        prediction = self._gathered()
-        snapshots = self.data.snapshots("val")
+        snapshots, prediction = self._prediction("validation", *self._gathered())
         for logger in self.trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and self.trainer.is_global_zero:
                 figure = dos_figure([prediction], snapshots, first_of_each(snapshots))
                 logger.experiment.add_figure("validation/dos", figure, epoch)
 
-    def on_test_start(self) -> None:
-        """Make room for the predictions."""
-        self._make_room(len(self.data.snapshots("test")))
-
-    def test_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
-        """Keep the prediction of one batch."""
-        self.predicted.index_copy_(0, batch["index"], self(batch).to(self.predicted.dtype))
-
-    def on_test_epoch_end(self) -> None:
-        """Score the test snapshots."""
-        self._score("test")
-        self.log("test/band_energy_mae", self.scores[0].band_energy_mae, rank_zero_only=True)
-
-    def _make_room(self, count: int) -> None:
-        self.predicted = torch.zeros(count, self.data.grid.count, dtype=torch.float64, device=self.device)
-
-    def _gathered(self) -> Prediction:
-        """Return the predictions of all processes, each of which has filled other rows."""
-        dos_per_atom = self.trainer.strategy.reduce(self.predicted, reduce_op="sum").cpu()
-        return Prediction(str(self.checkpoint_description()["model"]), dos_per_atom, count_parameters(self.network))
-
-    def _score(self, split: Any) -> None:
-        snapshots = self.data.snapshots(split)
-        self.predictions = [self._gathered(), mean_prediction(self.data.all_snapshots("train"), snapshots)]
-        self.scores = [score_dos(prediction, snapshots) for prediction in self.predictions]
+    def _prediction(
+        self, split: Literal["validation", "test"], answers: Tensor, items: Tensor
+    ) -> tuple[Snapshots, Prediction]:
+        snapshots = self.data.snapshots("val" if split == "validation" else "test").subset(items.numpy())
+        name = self.registry.name_of(type(self.network))
+        return snapshots, Prediction(name, answers[0], count_parameters(self.network))

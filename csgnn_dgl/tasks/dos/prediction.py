@@ -23,6 +23,7 @@ from csgnn_dgl.models import DOSModel
 from csgnn_dgl.tasks.dos.evaluation import predict_atoms, vector_dtype
 from csgnn_dgl.tasks.dos.figures import prediction_figure
 from csgnn_dgl.tasks.dos.trained import TrainedDOS, load_dos_model
+from csgnn_dgl.training.report import markdown_table
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -158,6 +159,23 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
     for item, found in zip(snapshots, predict_atoms(model.network, environments), strict=True):
         results.append(DOSPrediction(item.structure, model.grid, found.double().numpy(), item.num_electrons))
     return results
+
+
+def predictions_table(predictions: Sequence[DOSPrediction]) -> str:
+    """Return the predictions' numbers as a table."""
+    head = ("structure", "atoms", "electrons", "Fermi level (eV)", "band energy (eV)", "per atom (eV)")
+    rows = [
+        (
+            item.name,
+            str(item.num_atoms),
+            f"{item.num_electrons:g}",
+            f"{item.fermi_level:.4f}",
+            f"{item.band_energy:.4f}",
+            f"{item.band_energy / item.num_atoms:.4f}",
+        )
+        for item in predictions
+    ]
+    return markdown_table(head, rows)
 
 
 def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapshots: Snapshots) -> Path:

@@ -1,20 +1,18 @@
-"""Results of models of the DOS as tables, as JSON and as figures."""
+"""Test results of models of the DOS as tables and figures."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import cast
 
-from csgnn_dgl.data import Snapshots
-from csgnn_dgl.files import atomic_write
-from csgnn_dgl.models.base import FORMAT, plain
-from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, DOSScore, Prediction
+from csgnn_dgl.models import DOSModel
+from csgnn_dgl.tasks.dos.comparison import side_by_side
+from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Score, score
 from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each, invariance_figure, parity_figure
-from csgnn_dgl.tasks.dos.invariance import DOSInvariance
-from csgnn_dgl.training.report import markdown_table
+from csgnn_dgl.tasks.dos.invariance import Invariance, measure_invariance
+from csgnn_dgl.tasks.dos.module import DOSModule
+from csgnn_dgl.training.report import Section, markdown_table
 
 LEGEND = (
     f"Band energy: mean absolute error. Within: structures by their mean error, and snapshots, up to "
@@ -28,7 +26,37 @@ INVARIANCE_LEGEND = (
 )
 
 
-def dos_tables(scores: Sequence[DOSScore]) -> str:
+def report(tested: Mapping[str, DOSModule]) -> Section:
+    """Return what tested modules are worth, by the names of their models, beside the means of the training."""
+    predictions, snapshots = side_by_side(tested)
+    scores = [score(prediction, snapshots) for prediction in predictions]
+    return Section(
+        table=tables(scores),
+        values=[dataclasses.asdict(item) for item in scores],
+        legend=LEGEND,
+        figures={
+            "dos.png": (
+                "DOS of one snapshot of each structure",
+                dos_figure(predictions, snapshots, first_of_each(snapshots)),
+            ),
+            "parity.png": ("Band energies; grey: chemical accuracy", parity_figure(predictions, snapshots)),
+        },
+    )
+
+
+def invariance_report(module: DOSModule) -> Section:
+    """Measure how much the predictions for 16 test snapshots change where the true DOS does not."""
+    invariance = measure_invariance(cast(DOSModel, module.network).to(module.device), module.snapshots)
+    return Section(
+        title="Invariance",
+        table=invariance_table(invariance),
+        legend=INVARIANCE_LEGEND.format(invariance.num_snapshots, invariance.any_rotation.num_copies),
+        values=dataclasses.asdict(invariance),
+        figures={"invariance.png": ("Changes over the angle of rotation", invariance_figure(invariance))},
+    )
+
+
+def tables(scores: Sequence[Score]) -> str:
     """Return the scores as Markdown tables that also read well in a terminal.
 
     The first is Table 2a with the measures that no paper prints, the second has the band energy by structure.
@@ -58,18 +86,18 @@ def dos_tables(scores: Sequence[DOSScore]) -> str:
         for place, structure in enumerate(scores[0].structures)
     ]
     names = [item.name for item in scores]
-    tables = (
+    parts = (
         markdown_table(
             ("model", "parameters", "band energy (eV/atom)", "structures within", "snapshots within"), overall
         ),
         markdown_table(("band energy (eV/atom)", *names), by_structure),
         markdown_table(("model", "Fermi level (eV)", "DOS RMSE", "FDOS RMSE", "Wasserstein (eV)"), spectra),
     )
-    return "\n\n".join(tables)
+    return "\n\n".join(parts)
 
 
-def invariance_table(invariance: DOSInvariance) -> str:
-    """Return the changes as a Markdown table that also reads well in a terminal, with a legend."""
+def invariance_table(invariance: Invariance) -> str:
+    """Return the changes as a table."""
     head = (
         *("transformation", "DOS", "largest", "band energy (eV/atom)", "largest"),
         *("Fermi level (eV)", "largest"),
@@ -86,64 +114,4 @@ def invariance_table(invariance: DOSInvariance) -> str:
             *(item.fermi_level, item.largest_fermi_level),
         )
         rows.append((item.name, *(f"{value:.1e}" for value in values)))
-    legend = INVARIANCE_LEGEND.format(invariance.num_snapshots, invariance.any_rotation.num_copies)
-    return f"{markdown_table(head, rows)}\n\n{legend}"
-
-
-def write_dos_results(
-    folder: Path,
-    scores: Sequence[DOSScore],
-    predictions: Sequence[Prediction],
-    snapshots: Snapshots,
-    facts: Mapping[str, Any],
-    invariance: DOSInvariance | None = None,
-) -> Path:
-    """Write ``results.json``, ``results.md``, ``dos.png``, ``parity.png`` and perhaps ``invariance.png`` into a folder.
-
-    Parameters
-    ----------
-    folder
-        Where to write; made if missing.
-    scores
-        What `csgnn_dgl.tasks.dos.evaluation.score_dos` returned for each prediction.
-    predictions
-        The predictions, of the same names.
-    snapshots
-        The snapshots.
-    facts
-        How the results came about (checkpoints, data source, seeds, ...): plain values, which are listed under the
-        tables and stored under ``"facts"``.
-    invariance
-        How much the predictions change under symmetries, where it was measured.
-
-    Returns
-    -------
-    Path
-        The JSON file.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "dos.png": dos_figure(predictions, snapshots, first_of_each(snapshots)),
-        "parity.png": parity_figure(predictions, snapshots),
-    }
-    if invariance is not None:
-        figures["invariance.png"] = invariance_figure(invariance)
-    for name, figure in figures.items():
-        with atomic_write(folder / name) as file:
-            figure.savefig(file, dpi=110)
-    lines = ["# Test results", "", dos_tables(scores), "", LEGEND, ""]
-    lines += [f"- {key.replace('_', ' ')}: {value}" for key, value in plain(facts).items()]
-    lines += ["", "![DOS of one snapshot of each structure](dos.png)", ""]
-    lines += ["![Band energies; grey: chemical accuracy](parity.png)", ""]
-    if invariance is not None:
-        lines += ["## Invariance", "", invariance_table(invariance), ""]
-        lines += ["![Changes over the angle of rotation](invariance.png)", ""]
-    with atomic_write(folder / "results.md") as file:
-        file.write_text("\n".join(lines), encoding="utf-8")
-    document = {"format": FORMAT, "facts": plain(facts), "results": [item.as_dict() for item in scores]}
-    if invariance is not None:
-        document["invariance"] = plain(dataclasses.asdict(invariance))
-    target = folder / "results.json"
-    with atomic_write(target) as file:
-        file.write_text(json.dumps(document, indent=1), encoding="utf-8")
-    return target
+    return markdown_table(head, rows)

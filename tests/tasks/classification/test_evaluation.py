@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -96,17 +95,3 @@ def test_scores_come_without_and_with_voting():
         ("SO3", 3, 1.0),
     ]
     assert [r.votes for r in score_views(views[:, :1], labels, ("z", "SO3"), votes=1)] == [1, 1]
-
-
-def test_scores_are_plain_values():
-    result = score(torch.eye(3), torch.arange(3), "z")
-    assert json.loads(json.dumps(result.as_dict())) == {
-        "rotation": "z",
-        "votes": 1,
-        "num_shapes": 3,
-        "correct": 3,
-        "accuracy": 1.0,
-        "interval": list(wilson_interval(3, 3)),
-        "class_mean_accuracy": 1.0,
-        "confusion": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    }

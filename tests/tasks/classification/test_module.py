@@ -120,7 +120,7 @@ def test_losses_and_accuracies_are_those_of_all_validation_shapes(build):
     batches = list(data.val_dataloader())
     model.eval()
     with torch.no_grad():
-        logits = torch.cat([model(batch["points"]) for batch in batches])
+        logits = torch.cat([model(batch) for batch in batches])
     labels = torch.cat([batch["labels"] for batch in batches])
     assert len(labels) == len(data.validation_clouds) % 3 + len(data.validation_clouds) // 3 * 3
     assert measured["validation/loss"] == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-5)
@@ -144,7 +144,7 @@ def test_tests_score_every_shape_under_every_rotation_and_vote(build):
     straight = CloudDataset(data.test_clouds).__getitems__(range(15))["points"]
     with torch.no_grad():
         views = [
-            model(TestRotation(view.rotation).draw(data.seed, view.vote, range(15), NUM_POINTS).apply(straight))
+            model.network(TestRotation(view.rotation).draw(data.seed, view.vote, range(15), NUM_POINTS).apply(straight))
             for view in data.views
         ]
         views = [logits.softmax(1) for logits in views]
@@ -171,17 +171,17 @@ def test_rotations_differ_between_votes_and_keep_z_upright(build):
 def test_checkpoint_is_plain_and_rebuilds_the_network(build):
     trainer, model, data, folder = build(max_epochs=1)
     trainer.fit(model, datamodule=data)
-    checkpoint = torch.load(folder.last, weights_only=True)
+    checkpoint = torch.load(folder.run.last, weights_only=True)
     assert checkpoint["csgnn"]["format"] == FORMAT
     assert checkpoint["csgnn"]["config"] == model.network.config
     assert checkpoint["csgnn"]["class_names"] == ["ball", "rod", "slab"]
     assert checkpoint["csgnn"]["training"]["train_rotation"] == "SO3"
-    rebuilt = CSGNN.from_checkpoint(folder.last)
+    rebuilt = CSGNN.from_checkpoint(folder.run.last)
     assert rebuilt.class_names == ("ball", "rod", "slab")
     points = CloudDataset(data.test_clouds).__getitems__(range(15))["points"]
     model.eval()
     with torch.no_grad():
-        assert torch.equal(rebuilt(points), model(points))
+        assert torch.equal(rebuilt(points), model.network(points))
 
 
 @pytest.mark.parametrize(
@@ -197,14 +197,14 @@ def test_checkpoint_of_another_architecture_is_refused(build, change, match):
     trainer.fit(model, datamodule=data)
     trainer, other, data, _ = build("other", network=change)
     with pytest.raises(InputError, match=match) as caught:
-        trainer.test(other, datamodule=data, ckpt_path=str(folder.last), weights_only=True)
-    assert str(folder.last) in str(caught.value)
+        trainer.test(other, datamodule=data, ckpt_path=str(folder.run.last), weights_only=True)
+    assert str(folder.run.last) in str(caught.value)
 
 
 def test_tensorboard_has_loss_accuracy_rate_and_throughput(build):
     trainer, model, data, folder = build(max_epochs=2, trainer={"log_every_n_steps": 1})
     trainer.fit(model, datamodule=data)
-    log = EventAccumulator(str(folder.path / "tensorboard"))
+    log = EventAccumulator(str(folder.run.path / "tensorboard"))
     log.Reload()
     wanted = {"learning_rate", "train/step_loss"}
     for stage in ("train", "validation"):
@@ -307,5 +307,5 @@ def test_recomputing_changes_no_bit_of_a_training(build):
         found.append(model.network.state_dict())
     assert all(torch.equal(value, found[1][name]) for name, value in found[0].items())
     trainer, model, data, _ = build("plain")
-    trainer.test(model, datamodule=data, ckpt_path=str(folder.last), weights_only=True, verbose=False)
+    trainer.test(model, datamodule=data, ckpt_path=str(folder.run.last), weights_only=True, verbose=False)
     assert model.scores[0].num_shapes == 15

@@ -1,5 +1,3 @@
-import json
-
 import lightning.pytorch as L
 import numpy as np
 import pytest
@@ -12,55 +10,12 @@ from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, StructureMean
 from csgnn_dgl.nn import NormReLU
-from csgnn_dgl.tasks.dos import DOSData, DOSModule
+from csgnn_dgl.tasks.dos import DOSModule
 from csgnn_dgl.tasks.dos.data import SnapshotDataset, batch_environments
-from csgnn_dgl.tasks.dos.module import dos_loss
-from csgnn_dgl.training import RunFolder
+from csgnn_dgl.tasks.dos.module import spectral_loss
+from tests.tiny_training import Stop, assert_same_weights
 from tests.tolerances import TOLERANCE
 from tests.toy_snapshots import NETWORKS, write_snapshots
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    return str(write_snapshots(tmp_path_factory.mktemp("snapshots") / "data"))
-
-
-@pytest.fixture
-def build(source, tmp_path):
-    """Build data, module and trainer of a tiny training; the same seed gives the same start."""
-
-    def make(kind="agni", name="run", max_epochs=3, callbacks=(), resume=None, data=None, trainer=None, **module):
-        L.seed_everything(5, verbose=False)
-        snapshots = DOSData(**{"source": source, "batch_size": 4, "seed": 5, **(data or {})})
-        network = DOS_MODELS[kind](**NETWORKS[kind])
-        model = DOSModule(network, **{"seed": 5, "learning_rate": 1e-2, **module})
-        folder = RunFolder(tmp_path / "runs", name, "", resume, monitor="validation/band_energy_mae", mode="min")
-        runner = L.Trainer(
-            max_epochs=max_epochs,
-            callbacks=[*callbacks, folder],
-            logger=False,
-            accelerator="cpu",
-            num_sanity_val_steps=0,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            log_every_n_steps=1,
-            **(trainer or {}),
-        )
-        return runner, model, snapshots, folder
-
-    return make
-
-
-class Stop(L.Callback):
-    """Kill the training in the given epoch, at the given batch."""
-
-    def __init__(self, epoch, batch):
-        self.epoch, self.batch = epoch, batch
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
-        if (trainer.current_epoch, batch_idx) == (self.epoch, self.batch):
-            raise RuntimeError("killed")
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1, 1.0])
@@ -72,7 +27,7 @@ def test_the_loss_is_that_of_eq_5(alpha, dtype):
     filled = np.stack([0.25 * (prediction - reference)[:, : k + 1].sum(axis=1) for k in range(12)], axis=1)
     expected = alpha * spectrum + (1 - alpha) * (filled**2).mean()
     one, other = (torch.from_numpy(values).to(dtype) for values in (prediction, reference))
-    assert float(dos_loss(one, other, alpha, grid)) == pytest.approx(expected, rel=TOLERANCE[dtype]["rtol"])
+    assert float(spectral_loss(one, other, alpha, grid)) == pytest.approx(expected, rel=TOLERANCE[dtype]["rtol"])
 
 
 def band_energy(dos, electrons):
@@ -88,38 +43,38 @@ def band_energy(dos, electrons):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_what_is_logged_is_computed_over_all_snapshots(build, source, kind):
-    trainer, model, data, folder = build(kind, max_epochs=2)
+def test_what_is_logged_is_computed_over_all_snapshots(build_dos, snapshots_folder, kind):
+    trainer, model, data, folder = build_dos(kind, max_epochs=2)
     trainer.fit(model, datamodule=data)
-    snapshots = load_snapshots(source, "val")
+    snapshots = load_snapshots(snapshots_folder, "val")
     batch = SnapshotDataset(snapshots).__getitems__(range(len(snapshots)))
     with torch.no_grad():
         found = model.network.eval()(batch_environments(batch), batch["snapshot"], 6).double()
     entry = folder.history[-1]
     reference = torch.from_numpy(snapshots.dos_per_atom)
-    assert entry["validation/loss"] == pytest.approx(float(dos_loss(found, reference, 0.1, PAPER_GRID)), rel=1e-4)
+    assert entry["validation/loss"] == pytest.approx(float(spectral_loss(found, reference, 0.1, PAPER_GRID)), rel=1e-4)
     pairs = [(band_energy(p.numpy(), 4.0), band_energy(r.numpy(), 4.0)) for p, r in zip(found, reference, strict=True)]
     errors = np.abs([np.subtract(*pair) for pair in pairs]).mean(axis=0)
     assert entry["validation/band_energy_mae"] == pytest.approx(errors[0], rel=1e-4)
     assert entry["validation/fermi_level_mae"] == pytest.approx(errors[1], rel=1e-4)
     assert entry["train/samples_per_second"] > 0
-    best = torch.load(folder.best_checkpoint, weights_only=True)
+    best = torch.load(folder.run.best, weights_only=True)
     maes = [item["validation/band_energy_mae"] for item in folder.history]
     assert best["epoch"] == int(np.argmin(maes))
-    log = EventAccumulator(str(folder.path / "tensorboard"))
+    log = EventAccumulator(str(folder.run.path / "tensorboard"))
     log.Reload()
     assert [event.step for event in log.Images("validation/dos")] == [1, 2]
 
 
-def test_a_checkpoint_says_what_is_needed_to_use_it(build, source):
-    trainer, model, data, folder = build("agni", max_epochs=1, data={"holdout": "dimer"})
+def test_a_checkpoint_says_what_is_needed_to_use_it(build_dos, snapshots_folder):
+    trainer, model, data, folder = build_dos("agni", max_epochs=1, data={"holdout": "dimer"})
     trainer.fit(model, datamodule=data)
-    description = torch.load(folder.last, weights_only=True)["csgnn"]
+    description = torch.load(folder.run.last, weights_only=True)["csgnn"]
     assert description["model"] == "agni"
     assert description["config"] == model.network.config
     assert description["data"] == {
         "holdout": "dimer",
-        "source": source,
+        "source": snapshots_folder,
         "grid": {"start": -30.0, "width": 0.1, "count": 310},
         "offset": 0.0,
         "valences": None,
@@ -129,32 +84,29 @@ def test_a_checkpoint_says_what_is_needed_to_use_it(build, source):
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("agni", 2), ("csgnn", 0)])
-def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, kind, workers):
+def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build_dos, kind, workers):
     options = {"schedule": "one_cycle", "beta": 0.01, "freeze_norms": 0.5, "output_rate": 0.1}
     turned = {"train_rotation": "SO3", "num_workers": workers}
-    trainer, straight, data, folder = build(kind, "straight", data=turned, **options)
+    trainer, straight, data, folder = build_dos(kind, "straight", data=turned, **options)
     trainer.fit(straight, datamodule=data)
-    trainer, killed, data, broken = build(kind, "killed", callbacks=[Stop(1, 1)], data=turned, **options)
+    trainer, killed, data, broken = build_dos(kind, "killed", callbacks=[Stop(1, 1)], data=turned, **options)
     with pytest.raises(RuntimeError, match="killed"):
         trainer.fit(killed, datamodule=data)
     alone = {**turned, "num_workers": 0}
-    trainer, resumed, data, again = build(kind, "again", resume=broken.path, data=alone, **options)
+    trainer, resumed, data, again = build_dos(kind, "again", resume=broken.run, data=alone, **options)
     torch.nn.init.zeros_(next(resumed.parameters()))  # what it starts from must not matter
-    trainer.fit(resumed, datamodule=data, ckpt_path=str(broken.last), weights_only=True)
-    states = straight.state_dict(), resumed.state_dict()
-    assert states[0].keys() == states[1].keys()
-    for name, value in states[0].items():
-        assert torch.equal(value, states[1][name]), name
-    histories = [json.loads((run.path / "history.json").read_text()) for run in (folder, again)]
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(broken.run.last), weights_only=True)
+    assert_same_weights(straight, resumed)
+    histories = [run.run.history for run in (folder, again)]
     for key in ("train/loss", "validation/loss", "validation/band_energy_mae", "learning_rate"):
         assert [entry[key] for entry in histories[0]] == [entry[key] for entry in histories[1]], key
 
 
-def test_testing_scores_the_model_and_the_training_means(build, source):
-    trainer, model, data, _ = build(max_epochs=1)
+def test_testing_scores_the_model_and_the_training_means(build_dos, snapshots_folder):
+    trainer, model, data, _ = build_dos(max_epochs=1)
     trainer.fit(model, datamodule=data)
     trainer.test(model, datamodule=data, verbose=False)
-    train, test = load_snapshots(source, "train"), load_snapshots(source, "test")
+    train, test = load_snapshots(snapshots_folder, "train"), load_snapshots(snapshots_folder, "test")
     assert [score.name for score in model.scores] == ["agni", "training mean"]
     assert model.scores[0].num_parameters == sum(p.numel() for p in model.network.parameters())
     means = StructureMean().fit(train).predict(test)
@@ -170,47 +122,47 @@ def test_testing_scores_the_model_and_the_training_means(build, source):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_a_fresh_output_can_start_at_the_mean(kind, source):
+def test_a_fresh_output_can_start_at_the_mean(kind, snapshots_folder):
     torch.manual_seed(1)
-    data = SnapshotDataset(load_snapshots(source, "train"))
+    data = SnapshotDataset(load_snapshots(snapshots_folder, "train"))
     network = DOS_MODELS[kind](**NETWORKS[kind])
     batch = data.__getitems__(range(len(data)))
     arguments = batch_environments(batch), batch["snapshot"], len(data)
     with torch.no_grad():
-        before = dos_loss(network(*arguments), data.dos_per_atom, 0.1, PAPER_GRID)
+        before = spectral_loss(network(*arguments), data.dos_per_atom, 0.1, PAPER_GRID)
         network.start_from(data.dos_per_atom)
-        after = dos_loss(network(*arguments), data.dos_per_atom, 0.1, PAPER_GRID)
+        after = spectral_loss(network(*arguments), data.dos_per_atom, 0.1, PAPER_GRID)
     assert torch.equal(network.output.norm.bias, data.dos_per_atom.mean(dim=0))
     assert float(network.output.smoothing.weight.detach().sum()) == pytest.approx(3)
     assert after < before / 5
 
 
-def test_starting_at_the_mean_is_an_option(build):
-    trainer, model, data, _ = build(max_epochs=0, start_at_mean=False)
+def test_starting_at_the_mean_is_an_option(build_dos):
+    trainer, model, data, _ = build_dos(max_epochs=0, start_at_mean=False)
     trainer.fit(model, datamodule=data)
     assert not model.network.output.norm.bias.any()
 
 
-def test_the_number_of_bins_must_be_that_of_the_data(build):
-    trainer, model, data, _ = build()
+def test_the_number_of_bins_must_be_that_of_the_data(build_dos):
+    trainer, model, data, _ = build_dos()
     model.network = DOS_MODELS["agni"](**NETWORKS["agni"], num_bins=100)
     with pytest.raises(InputError, match="the model predicts 100 energy bins and data.grid has 310"):
         trainer.fit(model, datamodule=data)
 
 
-def test_a_foreign_element_is_named_with_its_file(build, source, tmp_path):
+def test_a_foreign_element_is_named_with_its_file(build_dos, snapshots_folder, tmp_path):
     folder = write_snapshots(tmp_path / "foreign")
     frames = list(iread(folder / "train.extxyz"))
     frames[3].numbers[1] = 14
     write(folder / "train.extxyz", frames, format="extxyz")
-    trainer, model, data, _ = build(data={"source": str(folder)})
+    trainer, model, data, _ = build_dos(data={"source": str(folder)})
     with pytest.raises(InputError, match=r"train.extxyz: snapshot 3 contains Si, but the model knows C only"):
         trainer.fit(model, datamodule=data)
     assert not (tmp_path / "runs" / "run" / "checkpoints").exists()
 
 
-def test_a_prediction_that_is_no_number_has_no_error(build):
-    trainer, model, data, folder = build(max_epochs=1, learning_rate=float("inf"), weight_decay=0.0)
+def test_a_prediction_that_is_no_number_has_no_error(build_dos):
+    trainer, model, data, folder = build_dos(max_epochs=1, learning_rate=float("inf"), weight_decay=0.0)
     trainer.fit(model, datamodule=data)
     assert np.isnan(folder.history[-1]["validation/band_energy_mae"])
 
@@ -230,8 +182,8 @@ def test_options_out_of_range_are_refused(option, message):
         DOSModule(DOS_MODELS["agni"](**NETWORKS["agni"]), **option)
 
 
-def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build, monkeypatch):
-    trainer, model, data, folder = build(max_epochs=1, beta=0.5, learning_rate=1e-3)
+def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build_dos, monkeypatch):
+    trainer, model, data, folder = build_dos(max_epochs=1, beta=0.5, learning_rate=1e-3)
     trainer.fit(model, datamodule=data)
     batch = data.dataset("val").__getitems__(range(6))
     arguments = batch_environments(batch), batch["snapshot"], 6
@@ -241,7 +193,9 @@ def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build, monkey
         for p, r in zip(prediction.detach(), batch["dos_per_atom"], strict=True)
     ]
     squares = [(one - other) ** 2 for one, other in pairs]
-    expected = float(dos_loss(prediction.detach(), batch["dos_per_atom"], 0.1, PAPER_GRID)) + 0.5 * np.mean(squares)
+    expected = float(spectral_loss(prediction.detach(), batch["dos_per_atom"], 0.1, PAPER_GRID)) + 0.5 * np.mean(
+        squares
+    )
     assert folder.history[-1]["validation/loss"] == pytest.approx(expected, rel=1e-4)
     # along its gradient the loss falls as it says: which it would not if the term had none
     monkeypatch.setattr(model, "log", lambda *_, **__: None)
@@ -257,14 +211,14 @@ def test_the_loss_of_the_band_energy_is_added_and_its_gradient_too(build, monkey
 
 
 @pytest.mark.parametrize("schedule", ["plateau", "one_cycle", "cosine"])
-def test_the_output_learns_at_a_share_of_the_rate(build, schedule):
+def test_the_output_learns_at_a_share_of_the_rate(build_dos, schedule):
     class Watch(L.Callback):
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
             rates = [group["lr"] for group in trainer.optimizers[0].param_groups]
             assert rates[1] == pytest.approx(0.01 * rates[0])
             assert pl_module.rate == rates[0]
 
-    trainer, model, data, _ = build(max_epochs=2, output_rate=0.01, schedule=schedule, callbacks=[Watch()])
+    trainer, model, data, _ = build_dos(max_epochs=2, output_rate=0.01, schedule=schedule, callbacks=[Watch()])
     trainer.fit(model, datamodule=data)
     every, slow = (group["params"] for group in trainer.optimizers[0].param_groups)
     output = model.network.output
@@ -292,9 +246,9 @@ class WatchNorms(L.Callback):
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
-def test_norms_freeze_for_the_last_epochs_at_the_averages_of_one(build, kind):
+def test_norms_freeze_for_the_last_epochs_at_the_averages_of_one(build_dos, kind):
     watch = WatchNorms()
-    trainer, model, data, _ = build(kind, max_epochs=4, callbacks=[watch], freeze_norms=0.5)
+    trainer, model, data, _ = build_dos(kind, max_epochs=4, callbacks=[watch], freeze_norms=0.5)
     trainer.fit(model, datamodule=data)
     assert watch.measures == [{True}, {True}, {False}, {False}]
     first, second, third, last = watch.averages
@@ -318,23 +272,23 @@ def test_norms_freeze_for_the_last_epochs_at_the_averages_of_one(build, kind):
 
 
 @pytest.mark.parametrize("precision", ["64-true", "bf16-mixed"])
-def test_norms_freeze_in_any_precision(build, precision):
+def test_norms_freeze_in_any_precision(build_dos, precision):
     watch = WatchNorms()
     options = {"callbacks": [watch], "freeze_norms": 0.5, "trainer": {"precision": precision}}
-    trainer, model, data, folder = build("csgnn", max_epochs=2, **options)
+    trainer, model, data, folder = build_dos("csgnn", max_epochs=2, **options)
     trainer.fit(model, datamodule=data)
     assert watch.measures == [{True}, {False}]
     assert np.isfinite(folder.history[-1]["validation/loss"])
 
 
-def test_freezing_norms_needs_an_end(build):
-    trainer, model, data, _ = build(max_epochs=-1, freeze_norms=0.5, trainer={"max_steps": 2})
+def test_freezing_norms_needs_an_end(build_dos):
+    trainer, model, data, _ = build_dos(max_epochs=-1, freeze_norms=0.5, trainer={"max_steps": 2})
     with pytest.raises(InputError, match="freeze_norms has to know when the training ends; give trainer.max_epochs"):
         trainer.fit(model, datamodule=data)
 
 
-def test_training_in_float64_works(build):
-    trainer, model, data, folder = build(max_epochs=1, trainer={"precision": "64-true"})
+def test_training_in_float64_works(build_dos):
+    trainer, model, data, folder = build_dos(max_epochs=1, trainer={"precision": "64-true"})
     trainer.fit(model, datamodule=data)
     assert next(model.network.parameters()).dtype == torch.float64
     assert np.isfinite(folder.history[-1]["validation/loss"])

@@ -1,0 +1,181 @@
+"""Configs: YAML files and mappings become options, which are checked against the classes of a task."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+import jsonargparse
+import lightning.pytorch as L
+import yaml
+from torch import nn
+
+from csgnn_dgl.errors import InputError, one_sentence
+from csgnn_dgl.models.base import Place, checkpoint_file, import_path, plain, read_checkpoint
+from csgnn_dgl.training.task import Task
+
+Options = jsonargparse.Namespace
+Stage = Literal["fit", "validate", "test"]
+STAGES: dict[Stage, str] = {
+    "fit": "Train a model in a new run folder, or go on with a run (--resume).",
+    "validate": "Measure a checkpoint on the validation data.",
+    "test": "Test a checkpoint on the test data.",
+}
+TRAINER_DEFAULTS = {
+    "logger": False,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+    "log_every_n_steps": 10,
+}
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """A parser whose complaints are one sentence and an `InputError`."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the complaint."""
+        raise InputError(one_sentence(message)) from ex
+
+    def format_help(self, *arguments: Any) -> str:
+        """Leave out the classes of torch, every one of which could be a network."""
+        return re.sub(r",\s+known\s+subclasses:\s+torch\.nn[^()]*", "", super().format_help(*arguments))
+
+
+def parser_of(task: Task, stage: Stage, defaults: Mapping[str, Any] | None = None) -> Parser:
+    """Return the parser of all options of a stage."""
+    parser = Parser(description=STAGES[stage])
+    parser.add_argument("--config", "-c", action="config", help="Path of a YAML file with options.")
+    parser.add_argument("--task", choices=[task.name], default=task.name, help="What is trained for.")
+    parser.add_argument("--seed_everything", type=int, default=0, help="Seed of everything random.")
+    parser.add_class_arguments(L.Trainer, "trainer", instantiate=False, fail_untyped=False, sub_configs=True)
+    parser.add_class_arguments(task.module, "model", fail_untyped=False, sub_configs=True)
+    parser.add_class_arguments(task.data, "data", fail_untyped=False, sub_configs=True)
+    parser.link_arguments("seed_everything", "data.seed")
+    parser.link_arguments("seed_everything", "model.seed")
+    registry = task.module.registry
+    parser.set_defaults({f"trainer.{key}": value for key, value in TRAINER_DEFAULTS.items()})
+    if stage == "fit":
+        parser.add_argument("--name", type=str | None, default=None, help="Name of the run folder; that of the config.")
+        parser.add_argument("--runs", type=str, default="runs", help="Folder that holds the run folders.")
+        parser.add_argument(
+            "--resume",
+            type=str | None,
+            default=None,
+            help="Run folder to go on with, under its own config; the latest one if none is named.",
+        )
+        parser.add_argument("--test_at_end", type=bool, default=False, help="Test the best checkpoint at the end.")
+        for name in task.links:
+            given = name in inspect.signature(task.data).parameters
+            apply_on: Any = "parse" if given else "instantiate"
+            parser.link_arguments(f"data.{name}", f"model.network.init_args.{name}", apply_on=apply_on)
+    else:
+        parser.add_argument(
+            "--ckpt_path", type=str, required=True, help="Checkpoint, or run folder (its best checkpoint)."
+        )
+    if stage == "test":
+        parser.add_argument(
+            "--output",
+            type=str | None,
+            default=None,
+            help="Folder for the results; by default the run folder, or test-2, ... in it where results exist.",
+        )
+        for name, measure in task.extras.items():
+            text = (inspect.getdoc(measure) or name).splitlines()[0]
+            parser.add_argument(f"--{name}", type=bool, default=False, help=f"Also: {text[0].lower()}{text[1:]}")
+    parser.set_defaults({"model.network": {"class_path": import_path(registry[task.network])}, **(defaults or {})})
+    return parser
+
+
+def parse(parser: Parser, words: Sequence[str]) -> Options:
+    """Parse options; a complaint about one that stands in a config file names the file.
+
+    Raises
+    ------
+    InputError
+        If an option is unknown, or has a value that it cannot have.
+    """
+    try:
+        return parser.parse_args(list(words))
+    except InputError as error:
+        message = str(error)
+        quoted = {text.split(".")[-1] for text in re.findall(r"['\"]([\w.-]+)['\"]", message)}
+        files = [path for path in config_files(words) if quoted & keys_of(read_yaml(path))]
+        place = f" (see {', '.join(map(str, files))})" if files else ""
+        raise InputError(f"{message.rstrip('.')}{place}; --help lists the options") from error
+
+
+def instantiate(task: Task, stage: Stage, options: Options) -> Options:
+    """Build module and data of options; a network gets to know what it was made with."""
+
+    def make(kind: type[nn.Module], **arguments: Any) -> nn.Module:
+        known = issubclass(kind, L.LightningModule)
+        return kind(**arguments) if known else task.module.registry.build(kind, **arguments)
+
+    return parser_of(task, stage).instantiate(options, instantiators=[(make, nn.Module, True)])
+
+
+def words_of(configs: Iterable[Place | Mapping[str, Any]]) -> list[str]:
+    """Write configs as a command line; of options that stand in several the last one counts."""
+    texts = [json.dumps(plain(item)) if isinstance(item, Mapping) else str(item) for item in configs]
+    return [word for text in texts for word in ("--config", text)]
+
+
+def config_files(words: Sequence[str]) -> list[Path]:
+    """List the config files in a command line."""
+    return [Path(value) for option, value in itertools.pairwise(words) if option == "--config" and value[0] != "{"]
+
+
+def keys_of(content: Any) -> set[str]:
+    """Collect the keys at all depths of nested mappings."""
+    if not isinstance(content, dict):
+        return set()
+    return {str(key) for key in content}.union(*(keys_of(value) for value in content.values()))
+
+
+def read_yaml(path: Place) -> dict[str, Any]:
+    """Read a config.
+
+    Raises
+    ------
+    InputError
+        If it is no YAML or holds no options.
+    """
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path} cannot be read as YAML: {one_sentence(str(error))}") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no config: it holds no options; see the files in configs")
+    return content
+
+
+def config_of_checkpoint(place: Place, task: Task) -> dict[str, Any]:
+    """Return the options that a checkpoint brings along: its network, and the data of the run folder around it.
+
+    Raises
+    ------
+    InputError
+        If the checkpoint is that of another task, or holds no model that is known here.
+    """
+    path, registry = checkpoint_file(place), task.module.registry
+    description = read_checkpoint(path)["csgnn"]
+    if description["task"] != task.name:
+        raise InputError(f"{path} holds no {registry.noun}; give a checkpoint that holds one")
+    kind, stored = registry.find(description["model"]), description["config"]
+    config: dict[str, Any] = {"model": {"network": {"class_path": import_path(kind), "init_args": stored}}}
+    config["ckpt_path"] = str(path)
+    beside = path.parent.parent / "config.yaml"
+    if beside.is_file():
+        run = read_yaml(beside)
+        config |= {"data": run.get("data", {}), "seed_everything": run.get("seed_everything", 0)}
+    elif "data" in description:
+        config["data"] = description["data"]
+    elif "num_points" in stored:
+        config["data"] = {"num_points": stored["num_points"]}
+    return config

@@ -1,0 +1,372 @@
+"""Training, testing and comparing as plain functions, for scripts, notebooks and the programs in ``pipelines``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+import csgnn_dgl
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.models.base import Place, read_checkpoint
+from csgnn_dgl.training.config import (
+    Options,
+    Stage,
+    config_of_checkpoint,
+    instantiate,
+    parse,
+    parser_of,
+    read_yaml,
+    words_of,
+)
+from csgnn_dgl.training.module import TrainingModule
+from csgnn_dgl.training.results import Results
+from csgnn_dgl.training.runs import Run, RunFolder
+from csgnn_dgl.training.task import Task, find_task
+
+Config = Place | Mapping[str, Any]
+"""A YAML file, or nested options."""
+
+HINTS = (
+    r".*does not have many workers which may be a bottleneck.*",
+    r".*GPU available but not used.*",
+    r".*The number of training batches .* is smaller than the logging interval.*",
+    r".*Using `DistributedSampler` with the dataloaders.*",
+    r".*it is recommended to use `self.log\(.*sync_dist=True\)`.*",
+    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*using `trainer.test\(\)` in distributed.*",
+    r".*`self.trainer.ckpt_path`.*",
+    r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint.*",
+    r".*The dataloader, .* does not have many workers.*",
+)
+"""What Lightning warns of and nobody here can do anything about."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A training that was stopped by the user.
+
+    Parameters
+    ----------
+    run
+        The run to go on with, if an epoch was over.
+    """
+
+    def __init__(self, run: Run | None) -> None:
+        super().__init__()
+        self.run = run
+
+
+def fit(
+    config: Config | Sequence[Config] = (),
+    *,
+    task: Task | str | None = None,
+    resume: Run | Place | None = None,
+    callbacks: Sequence[L.Callback] = (),
+    **options: Any,
+) -> Run:
+    """Train a network.
+
+    Nothing is printed; `callbacks` may tell of the progress. Global seeds are set.
+
+    Parameters
+    ----------
+    config
+        YAML file, nested options, or several of them; of an option that stands in several the last one counts. The
+        options are those of ``python -m pipelines.modelnet fit --help``.
+    task
+        The task, or its name, where the config has no ``task``.
+    resume
+        Run to go on with, under its own config; it ends where an uninterrupted one does.
+    callbacks
+        Lightning callbacks.
+    **options
+        Options on top, such as ``trainer={"max_epochs": 3}``, ``name="mine"`` and ``runs="folder"``.
+
+    Returns
+    -------
+    Run
+        The run folder: checkpoints, history, and with ``test_at_end`` the results.
+
+    Raises
+    ------
+    InputError
+        If something that was given cannot be used.
+    Interrupted
+        If the user stopped the training.
+
+    Examples
+    --------
+    >>> runs = [
+    ...     fit("configs/dos/quick.yaml", model={"learning_rate": rate}, name=f"rate-{rate}")
+    ...     for rate in (1e-3, 4e-3)
+    ... ]
+    >>> print(compare(runs))
+    """
+    configs = [config] if isinstance(config, (str, os.PathLike, Mapping)) else list(config)
+    if resume is not None:
+        run = resumable(resume, configs)
+        configs, options = [run.config_file], {**options, "resume": str(run.path)}
+        task = task or read_checkpoint(run.last)["csgnn"]["task"]
+    for item in [options, *reversed(configs)]:
+        task = task or (item if isinstance(item, Mapping) else read_yaml(item)).get("task")
+    if task is None:
+        raise InputError("the config names no task; give task, such as 'classification' or 'dos'")
+    chosen = find_task(task) if isinstance(task, str) else task
+    return Experiment(chosen, "fit", parse(parser_of(chosen, "fit"), words_of([*configs, options])), callbacks).fit()
+
+
+def evaluate(
+    run: Run | Place,
+    *,
+    task: Task | str | None = None,
+    split: str = "test",
+    callbacks: Sequence[L.Callback] = (),
+    **options: Any,
+) -> Results:
+    """Test a trained network.
+
+    Parameters
+    ----------
+    run
+        Run or run folder (its best checkpoint), or a checkpoint.
+    task
+        The task, or its name, where it is none of this package.
+    split
+        "test", whose results are written to the run folder or the option `output`; or "validation".
+    callbacks
+        Lightning callbacks.
+    **options
+        Options on top, such as ``data={"votes": 5}``.
+
+    Raises
+    ------
+    InputError
+        If something that was given cannot be used.
+    """
+    if split not in ("test", "validation"):
+        raise InputError(f"split is {split!r}; give 'test' or 'validation'")
+    return _of_run(run, task, "test" if split == "test" else "validate", callbacks, options).evaluate()
+
+
+def compare(
+    runs: Iterable[Run | Place], *, task: Task | str | None = None, output: Place | None = None, **options: Any
+) -> Results:
+    """Test several trained networks on the same data and put them into one table.
+
+    Parameters
+    ----------
+    runs, task, options
+        As in `evaluate`.
+    output
+        Folder for the results, if they are to be written.
+
+    Raises
+    ------
+    InputError
+        If something that was given cannot be used, or the runs do not fit each other.
+    """
+    tested: dict[str, Experiment] = {}
+    for run in runs:
+        name = run_name(run)
+        if name in tested:
+            raise InputError(f"{name} is there twice; give each run once")
+        experiment = _of_run(run, task, "test", (), options)
+        twins = (item.data for item in tested.values() if item.options.data == experiment.options.data)
+        experiment.data = next(twins, experiment.data)  # read once
+        experiment.run()
+        tested[name] = experiment
+    results = results_of(tested)
+    if output is not None:
+        results.write(output)
+    return results
+
+
+def run_name(place: Run | Place) -> str:
+    """Name a run in a table: its folder, or the name of its checkpoint file."""
+    if isinstance(place, Run):
+        return place.name
+    path = Path(place)
+    alone = path.suffix == ".ckpt" and path.parent.name != "checkpoints"
+    return path.stem if alone else Run.at(path).name
+
+
+def resumable(place: Run | Place, configs: Sequence[Any] = ()) -> Run:
+    """Return the run at a place after making sure that it can be continued."""
+    run = Run.at(place)
+    if configs:
+        raise InputError(f"--resume {run.path} goes on under the run's own config; leave --config out")
+    for path in (run.config_file, run.last):
+        if not path.is_file():
+            raise InputError(f"{run.path} cannot be resumed: it has no {path.relative_to(run.path)}; name a run folder")
+    read_checkpoint(run.last)
+    read_yaml(run.config_file)
+    return run
+
+
+class Experiment:
+    """One training or test: data, module and trainer, built from options.
+
+    Parameters
+    ----------
+    task
+        The task.
+    stage
+        "fit", "validate" or "test".
+    options
+        What `csgnn_dgl.training.config.parse` returned.
+    callbacks
+        Lightning callbacks.
+    progress
+        Show Lightning's progress bar where the options do not say whether.
+
+    Raises
+    ------
+    InputError
+        If data, module or trainer refuse an option.
+    """
+
+    def __init__(
+        self, task: Task, stage: Stage, options: Options, callbacks: Sequence[L.Callback] = (), progress: bool = False
+    ) -> None:
+        self.task, self.stage, self.options = task, stage, options
+        self.folder: RunFolder | None = None
+        if stage == "fit":
+            text = parser_of(task, stage).dump(options, skip_unset=False)
+            named = [Path(str(file)).stem for file in options.config or [] if file is not None]
+            name = options.name or next(iter(named), "run")
+            settings = task.monitor, task.mode, task.panels, text, options.resume
+            self.folder = RunFolder(options.runs, name, *settings)
+            callbacks = [*callbacks, self.folder]
+        try:
+            with quiet():
+                L.seed_everything(options.seed_everything, workers=True, verbose=False)
+                built = instantiate(task, stage, options)
+                self.module: TrainingModule = built.model
+                self.data: L.LightningDataModule = built.data
+                self.trainer = _trainer(dict(built.trainer), stage, callbacks, progress)
+        except InputError:
+            raise
+        except (ValueError, TypeError, MisconfigurationException) as error:
+            raise InputError(str(error)) from error
+
+    def fit(self) -> Run:
+        """Train; see `fit`."""
+        assert self.folder is not None
+        last = str(self.folder.run.last) if self.options.resume else None
+        try:
+            self._carry_out("fit", last)
+        except KeyboardInterrupt as stop:
+            begun = self.folder.begun
+            raise Interrupted(begun if begun is not None and begun.last.is_file() else None) from stop
+        run = self.folder.run
+        if not run.best.is_file():
+            raise InputError(
+                "the training ended before its first epoch was over and no model was kept; raise its limits"
+            )
+        if self.options.test_at_end:
+            self.options.ckpt_path, self.options.output = str(run.best), str(run.path)
+            self.stage = "test"
+            self.evaluate()
+        return run
+
+    def evaluate(self) -> Results:
+        """Test, and write the results; see `evaluate`."""
+        self.run()
+        results = results_of({self.module.checkpoint_description()["model"]: self})
+        if self.stage == "test":
+            folder = self.options.output or Run.at(self.options.ckpt_path).free_folder()
+            self.output = Path(self.trainer.strategy.broadcast(folder))
+            if self.trainer.is_global_zero:
+                results.write(self.output)
+        return results
+
+    def run(self) -> None:
+        """Put the test or validation data through the network of the checkpoint."""
+        self._carry_out(self.stage, self.options.ckpt_path, verbose=False)
+
+    def _carry_out(self, stage: Stage, checkpoint: str | None, **options: Any) -> None:
+        """Let Lightning do its work quietly; Ctrl-C stays a KeyboardInterrupt, where Lightning would end Python."""
+        handler = signal.getsignal(signal.SIGINT)
+        carry_out = getattr(self.trainer, stage)
+        try:
+            with quiet():
+                carry_out(self.module, datamodule=self.data, ckpt_path=checkpoint, weights_only=True, **options)
+        except SystemExit as end:
+            raise KeyboardInterrupt from end
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, handler)
+
+
+def results_of(tested: Mapping[str, Experiment]) -> Results:
+    """Put what tested networks are worth into one form.
+
+    Parameters
+    ----------
+    tested
+        Tests of one task that were run, by the names of their models.
+    """
+    first = next(iter(tested.values()))
+    models, more = {}, {}
+    for name, experiment in tested.items():
+        stored = read_checkpoint(experiment.options.ckpt_path)
+        described = {key: value for key, value in stored["csgnn"].items() if key not in ("format", "task", "data")}
+        epochs = {"epochs_trained": int(stored["epoch"]) + 1} if "epoch" in stored else {}
+        models[name] = {"checkpoint": str(experiment.options.ckpt_path), **epochs, **described}
+    if len(tested) == 1:
+        more = {key: measure(first.module) for key, measure in first.task.extras.items() if first.options.get(key)}
+    data: Any = first.data
+    facts = {f"{first.stage}_{key}": value for key, value in data.reading().items()}
+    facts |= {"seed": data.seed, "version": csgnn_dgl.__version__}
+    section = first.task.report({name: experiment.module for name, experiment in tested.items()})
+    measures = {key: float(value) for key, value in first.trainer.callback_metrics.items()}
+    return Results.of(first.task.name, models, facts, section, more, measures)
+
+
+def _of_run(
+    place: Run | Place, task: Task | str | None, stage: Stage, callbacks: Sequence[L.Callback], options: dict[str, Any]
+) -> Experiment:
+    path = place.best if isinstance(place, Run) else place
+    task = task or read_checkpoint(path)["csgnn"]["task"]
+    chosen = find_task(task) if isinstance(task, str) else task
+    words = words_of([config_of_checkpoint(path, chosen), options])
+    return Experiment(chosen, stage, parse(parser_of(chosen, stage), words), callbacks)
+
+
+def _trainer(chosen: dict[str, Any], stage: Stage, callbacks: Sequence[L.Callback], progress: bool) -> L.Trainer:
+    chosen["callbacks"] = [*(chosen.get("callbacks") or []), *callbacks]
+    if chosen["enable_progress_bar"] is None:
+        chosen["enable_progress_bar"] = progress
+    if stage != "fit":
+        chosen["enable_checkpointing"] = False
+    if "TORCHELASTIC_RUN_ID" in os.environ and chosen["devices"] == "auto":  # started by torchrun
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        chosen |= {"devices": local, "num_nodes": int(os.environ.get("WORLD_SIZE", "1")) // local}
+    return L.Trainer(**chosen)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence `HINTS` and Lightning's own lines."""
+    loggers = [logging.getLogger(name) for name in ("lightning", "lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            for pattern in HINTS:
+                warnings.filterwarnings("ignore", message=pattern)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
