@@ -12,6 +12,11 @@ class InputError(ValueError):
     """
 
 
+def reason(error: Exception) -> str:
+    """Return what an error says, in one line of up to 200 characters, or else its type."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
 def check_counts(at_least: int = 1, /, **counts: object) -> None:
     """Raise ValueError, naming the argument, unless every one is an integer of at least 1, or `at_least`."""
     for name, count in counts.items():

@@ -25,6 +25,29 @@ def check_seed(seed: int) -> None:
         raise InputError(f"seed is {seed}; give a whole number from 0 to {LARGEST_SEED}.")
 
 
+def streams(seed: int, epoch: ArrayLike, indices: ArrayLike, *words: int) -> list[np.random.Generator]:
+    """Return a random generator for each sample, ``numpy.random.default_rng([seed, epoch, index, *words])``.
+
+    What a sample draws depends neither on its batch nor on the process that draws it.
+
+    Parameters
+    ----------
+    seed
+        Seed of the run, in [0, 2**32).
+    epoch
+        One epoch for all samples, or one for each.
+    indices
+        (B,) index of each sample in its data set, or one index.
+    words
+        What tells this stream from others.
+    """
+    check_seed(seed)
+    chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
+    epochs = np.broadcast_to(np.asarray(epoch, dtype=np.int64), chosen.shape)
+    keys = zip(epochs.tolist(), chosen.tolist(), strict=True)
+    return [np.random.default_rng([seed, *key, *words]) for key in keys]
+
+
 class EpochIndex(int):
     """A sample index that knows its epoch, so that a worker process needs no other news of the epoch.
 

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from csgnn_dgl.data.atoms.formats.extxyz import _reason, read_atoms
+from csgnn_dgl.data.atoms.formats.extxyz import read_atoms
 from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import Snapshot, Snapshots, electrons_of
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import SPLITS
+from csgnn_dgl.data.text import read_lines
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, reason
 
 STRUCTURE_FILE = "POSCAR"
 DOS_FILE = "doscar_s"
@@ -177,7 +178,7 @@ def _read_folder(
             raise InputError(f"{folder / kind}: there is no such file, but snapshot {index} needs it; add it.")
     atoms = read_atoms(folder / STRUCTURE_FILE, "vasp")[-1]
     source, name = folder / DOS_FILE, f"{folder / DOS_FILE}: snapshot {index}"
-    table = _table(source, _lines(source), "two columns, energy and DOS", columns=2)
+    table = _table(source, read_lines(source), "two columns, energy and DOS", columns=2)
     energies, values = table[:, 0], table[:-1, 1]
     offset += facts.get("offset", 0.0)
     edges = energies + offset
@@ -204,7 +205,7 @@ def _read_folder(
 
 def _read_split(root: Path, path: Path) -> list[tuple[Path, dict[str, float]]]:
     """Return folder and facts of each row of a CSV file."""
-    lines = _lines(path)
+    lines = read_lines(path)
     header = [cell.strip().lower() for cell in next(csv.reader(lines[:1]))]
     rows = []
     for number, row in enumerate(csv.reader(lines[1:]), start=2):
@@ -230,7 +231,7 @@ def _read_split(root: Path, path: Path) -> list[tuple[Path, dict[str, float]]]:
 
 def _read_doscar(path: Path) -> tuple[NDArray[np.float64], float]:
     """Return the total DOS (M, 3 or 5) of a DOSCAR and its Fermi level."""
-    lines = _lines(path)
+    lines = read_lines(path)
     try:
         _, _, count, fermi, *_ = (float(word) for word in lines[5].split())
         number = int(count)
@@ -258,7 +259,7 @@ def _read_vasprun(path: Path) -> tuple[NDArray[np.float64], float, float]:
                 spins = [np.array([(row.text or "").split() for row in one], dtype=np.float64) for one in sets]
                 found = spins, float("" if level is None else level.text or "")
     except (ElementTree.ParseError, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a complete vasprun.xml ({_reason(error)}); copy it again.") from None
+        raise InputError(f"{path}: not a complete vasprun.xml ({reason(error)}); copy it again.") from None
     if electrons is None or found is None or not found[0]:
         missing = "NELECT" if electrons is None else "total DOS"
         raise InputError(f"{path}: there is no {missing} in the file; give the vasprun.xml of a finished calculation.")
@@ -270,23 +271,9 @@ def _read_vasprun(path: Path) -> tuple[NDArray[np.float64], float, float]:
     return np.concatenate(columns, axis=1), fermi, electrons
 
 
-def _lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not blank."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such file; give one that exists.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the file cannot be read as text ({_reason(error)}); copy it again.") from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"{path}: the file is empty; copy it again.")
-    return lines
-
-
 def _table(path: Path, lines: list[str], what: str, columns: int | None = None) -> NDArray[np.float64]:
     options: dict[str, Any] = {"usecols": range(columns)} if columns else {}
     try:
         return np.loadtxt(lines, dtype=np.float64, ndmin=2, **options)
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: not a table of {what} ({_reason(error)}); the file may be damaged.") from None
+        raise InputError(f"{path}: not a table of {what} ({reason(error)}); the file may be damaged.") from None

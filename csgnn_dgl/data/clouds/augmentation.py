@@ -10,7 +10,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from csgnn_dgl.data.loading import EVALUATION_STREAM, check_seed
+from csgnn_dgl.data.loading import EVALUATION_STREAM, streams
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import random_rotations
 from csgnn_dgl.geometry.rotations import RotationMode
@@ -117,10 +117,9 @@ class Augmentation:
         check_rotation_mode(self.rotation)
 
     def draw(self, seed: int, epoch: ArrayLike, indices: ArrayLike, num_points: int) -> Draws:
-        """Draw for a batch of samples, each from ``numpy.random.default_rng([seed, epoch, index])``.
+        """Draw for a batch of samples, each from its own stream; see :func:`csgnn_dgl.data.loading.streams`.
 
-        What a sample draws depends neither on its batch nor on the process that draws it. Scale, translation
-        and jitter are the same for every rotation mode.
+        Scale, translation and jitter are the same for every rotation mode.
 
         Parameters
         ----------
@@ -135,7 +134,7 @@ class Augmentation:
         """
         low, high = self.scale
         mode = check_rotation_mode(self.rotation)
-        sources = [np.random.default_rng(key) for key in _keys(seed, epoch, indices)]
+        sources = streams(seed, epoch, indices)
         scale = np.empty((len(sources), 3))
         translation = np.empty((len(sources), 3))
         jitter = np.empty((len(sources), num_points, 3), dtype=np.float32)
@@ -171,7 +170,7 @@ class TestRotation:
         check_rotation_mode(self.mode)
 
     def draw(self, seed: int, epoch: ArrayLike, indices: ArrayLike, num_points: int) -> Draws:
-        """Draw for a batch of samples, each from ``numpy.random.default_rng([seed, epoch, index, 1])``.
+        """Draw for a batch of samples; see :meth:`Augmentation.draw`.
 
         Parameters
         ----------
@@ -185,7 +184,7 @@ class TestRotation:
             Points per cloud.
         """
         mode = check_rotation_mode(self.mode)
-        sources = [np.random.default_rng([*key, EVALUATION_STREAM]) for key in _keys(seed, epoch, indices)]
+        sources = streams(seed, epoch, indices, EVALUATION_STREAM)
         rotation = torch.from_numpy(random_rotations(len(sources), sources, mode)).float()
         still = torch.zeros(len(sources), num_points, 3)
         return Draws(torch.ones(len(sources), 3), rotation, torch.zeros(len(sources), 3), still)
@@ -211,14 +210,6 @@ def rotate_clouds(points: Tensor, rotations: Tensor) -> Tensor:
     columns = rotations.to(points.device, points.dtype)[:, None]
     x, y, z = points[..., 0, None], points[..., 1, None], points[..., 2, None]
     return x * columns[..., 0] + y * columns[..., 1] + z * columns[..., 2]
-
-
-def _keys(seed: int, epoch: ArrayLike, indices: ArrayLike) -> list[tuple[int, int, int]]:
-    """Return (seed, epoch, index) of each sample."""
-    check_seed(seed)
-    chosen = np.asarray(indices, dtype=np.int64).reshape(-1)
-    epochs = np.broadcast_to(np.asarray(epoch, dtype=np.int64), chosen.shape)
-    return [(seed, *key) for key in zip(epochs.tolist(), chosen.tolist(), strict=True)]
 
 
 def check_rotation_mode(mode: str) -> RotationMode:

@@ -17,7 +17,7 @@ import numpy as np
 
 from csgnn_dgl.data.clouds.modelnet import read_modelnet40
 from csgnn_dgl.data.progress import progress_bar
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, reason
 
 ARCHIVE = "modelnet40_ply_hdf5_2048"
 URLS = (
@@ -106,7 +106,7 @@ def download_modelnet40(
                 unpacked.rename(target)
                 return target
             except _FAILURES as error:
-                failures.append(f"{url}: {' '.join(str(error).split()) or type(error).__name__}")
+                failures.append(f"{url}: {reason(error)}")
                 shutil.rmtree(workplace / ARCHIVE, ignore_errors=True)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)

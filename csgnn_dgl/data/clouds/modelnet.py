@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.records import PointClouds, checked_labels
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
+from csgnn_dgl.data.text import read_lines
 from csgnn_dgl.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,19 +84,7 @@ def read_modelnet40(
 
 
 def _lines(path: Path) -> list[str]:
-    """Return the lines of a text file that are not empty."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: there is no such file; give the folder of modelnet40_ply_hdf5_2048 as it was unpacked."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the file cannot be read as text ({error}); unpack it again.") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise InputError(f"{path}: the file is empty; unpack it again.")
-    return lines
+    return read_lines(path, "give the folder of modelnet40_ply_hdf5_2048 as it was unpacked", "unpack it again")
 
 
 def _read_file(path: Path, class_names: tuple[str, ...], up_axis: str, num_points: int | None) -> PointClouds:

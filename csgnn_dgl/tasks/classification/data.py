@@ -10,10 +10,8 @@ from torch.utils.data import DataLoader
 
 from csgnn_dgl.data.clouds import Augmentation, CloudDataset, PointClouds, TestRotation, load, stratified_split
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.geometry.rotations import RotationMode
 from csgnn_dgl.training.data import EpochData
-
-Rotation = Literal["none", "z", "SO3"]
-
 
 Validation = Literal["split", "test"]
 
@@ -80,8 +78,8 @@ class ModelNetData(EpochData):
         source: str = "builtin",
         num_points: int = 1024,
         batch_size: int = 32,
-        train_rotation: Rotation = "SO3",
-        test_rotations: tuple[Rotation, ...] = ("z", "SO3"),
+        train_rotation: RotationMode = "SO3",
+        test_rotations: tuple[RotationMode, ...] = ("z", "SO3"),
         votes: int = 1,
         validation: Validation = "split",
         validation_fraction: float = 0.1,

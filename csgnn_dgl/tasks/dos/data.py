@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from csgnn_dgl.data import Snapshots, check_elements, load_snapshots, rotate_clouds
 from csgnn_dgl.data.clouds.augmentation import check_rotation_mode
-from csgnn_dgl.data.loading import EpochDataset, check_seed
+from csgnn_dgl.data.loading import EpochDataset, check_seed, streams
 from csgnn_dgl.data.splits import SPLITS, Split
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
@@ -82,8 +82,7 @@ class SnapshotDataset(EpochDataset):
         found = self._environments[index]
         if self.rotation == "none":
             return found
-        source = np.random.default_rng([self.seed, epoch, int(index)])
-        turn = torch.from_numpy(random_rotations(1, [source], self.rotation))
+        turn = torch.from_numpy(random_rotations(1, streams(self.seed, epoch, index), self.rotation))
         return dataclasses.replace(found, vectors=rotate_clouds(found.vectors[None], turn)[0])
 
     def batch(self, index: Tensor, epochs: Sequence[int]) -> dict[str, Tensor]:

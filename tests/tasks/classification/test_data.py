@@ -5,6 +5,7 @@ import torch
 from csgnn_dgl.data import load
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.tasks.classification import ModelNetData
+from tests.tolerances import TOLERANCE
 from tests.toy_shapes import CLASSES, NUM_POINTS
 
 
@@ -72,6 +73,24 @@ def test_every_test_view_has_every_shape_once(shapes_folder):
     assert len(loaders) == 4
     for loader in loaders:
         assert torch.cat([batch["index"] for batch in loader]).tolist() == list(range(15))
+
+
+@pytest.mark.parametrize("rotation", ["none", "z", "SO3"])
+def test_all_stages_are_the_same_for_any_number_of_workers(shapes_folder, rotation):
+    options = {"batch_size": 8, "train_rotation": rotation, "test_rotations": (rotation,), "votes": 2, "seed": 3}
+    stages = []
+    for workers in (0, 2):
+        data = ModelNetData(str(shapes_folder), num_points=NUM_POINTS, num_workers=workers, **options)
+        loaders = [data.train_dataloader(), data.val_dataloader(), *data.test_dataloader()]
+        stages.append([list(loader) for loader in loaders])
+    for one, other in zip(*stages, strict=True):
+        for batch, again in zip(one, other, strict=True):
+            assert all(torch.equal(value, again[key]) for key, value in batch.items())
+    votes = [torch.cat([batch["points"] for batch in batches]) for batches in stages[0][2:]]
+    assert torch.equal(*votes) == (rotation == "none")
+    for points in votes:
+        torch.testing.assert_close(points.norm(dim=2).amax(dim=1), torch.ones(15), **TOLERANCE[torch.float32])
+        torch.testing.assert_close(points.mean(dim=1), torch.zeros(15, 3), **TOLERANCE[torch.float32])
 
 
 def test_training_asks_for_the_epoch_when_iteration_begins(data, monkeypatch):

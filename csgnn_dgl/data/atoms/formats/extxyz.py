@@ -8,11 +8,11 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from csgnn_dgl.data.atoms.records import Snapshots, from_atoms
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, reason
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -83,7 +83,7 @@ def read_atoms(path: Path, format: str | None = None) -> list["Atoms"]:
         raise
     except Exception as error:  # ase's readers fail in as many ways as there are formats
         raise InputError(
-            f"{path}: snapshot {len(found)} cannot be read ({_reason(error)}); the file may be truncated or of "
+            f"{path}: snapshot {len(found)} cannot be read ({reason(error)}); the file may be truncated or of "
             f"another format."
         ) from None
     if not found:
@@ -117,11 +117,7 @@ def _text(path: Path) -> str:
         unpack = DECOMPRESS.get(path.suffix.lower())
         return (unpack(data) if unpack else data).decode("utf-8")
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise InputError(f"{path}: the file is damaged or truncated ({_reason(error)}); fetch it again.") from None
-
-
-def _reason(error: Any) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{path}: the file is damaged or truncated ({reason(error)}); fetch it again.") from None
 
 
 def _read_split(path: Path, grid: EnergyGrid, offset: float, valences: Mapping[str, float] | None) -> Snapshots:

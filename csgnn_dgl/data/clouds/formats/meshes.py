@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, reason
 
 
 def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
@@ -47,8 +47,8 @@ def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None
         if len(faces) and not 0 <= faces.min() <= faces.max() < len(vertices):
             raise ValueError("a face names a vertex that does not exist")
     except Exception as error:  # a reader of foreign formats fails in as many ways as there are broken files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(f"{path}: not a complete {suffix[1:].upper()} file ({reason}); export it again.") from None
+        kind = suffix[1:].upper()
+        raise InputError(f"{path}: not a complete {kind} file ({reason(error)}); export it again.") from None
     if len(faces) > 0:
         return vertices, faces
     if suffix == ".ply":

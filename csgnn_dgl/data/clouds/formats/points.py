@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, reason
 
 
 def read_points(path: Path) -> NDArray[np.float64]:
@@ -41,7 +41,7 @@ def _read_npy(path: Path) -> NDArray[np.float64]:
             warnings.simplefilter("ignore")  # a damaged header makes Python's parser grumble before it fails
             array = np.load(file, allow_pickle=False)
     except Exception as error:  # numpy parses the header as Python text, which fails in many ways
-        raise InputError(f"{path}: not a complete NPY file of numbers ({_reason(error)}); save it again.") from None
+        raise InputError(f"{path}: not a complete NPY file of numbers ({reason(error)}); save it again.") from None
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] < 3:
         shape = getattr(array, "shape", "of several arrays")
         raise InputError(f"{path}: the array has shape {shape}; save it as (points, 3).")
@@ -54,7 +54,7 @@ def _read_text(path: Path) -> NDArray[np.float64]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the file cannot be read as text ({_reason(error)}); save it again.") from None
+        raise InputError(f"{path}: the file cannot be read as text ({reason(error)}); save it again.") from None
     lines = [line for line in (raw.partition("#")[0].strip() for raw in text.splitlines()) if line]
     if not lines:
         raise InputError(f"{path}: the file has no points; remove it.")
@@ -80,7 +80,7 @@ def _read_text(path: Path) -> NDArray[np.float64]:
         )
     except (ValueError, IndexError) as error:
         raise InputError(
-            f"{path}: not a table of three numbers per line ({_reason(error)}); write x, y, z on each line."
+            f"{path}: not a table of three numbers per line ({reason(error)}); write x, y, z on each line."
         ) from None
 
 
@@ -95,10 +95,6 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 READERS = dict.fromkeys((".npy", ".xyz", ".txt", ".csv"), lambda path: (read_points(path), None))
