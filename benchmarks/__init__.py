@@ -1,7 +1,7 @@
-"""What the package costs: contenders timed side by side, the roof above them, memory, mapping, spheres, start-up.
+"""What the package costs: contenders timed side by side, the roofline above them, memory, mapping, spheres, start-up.
 
 Read in this order: `sizes` (what is measured), `composition` (whom we are measured against), `contenders` (one training
-step, one inference), `worker` and `timing` (processes that take turns), `roof` (what the machine could do), `speed`
-(all of it together); then `memory`, `mapping`, `loading`, `spheres`, `startup` and `regression`, which each measure
-one thing more; `machine`, `tables` and `figures` write it down. ``python -m pipelines.benchmark`` runs them.
+step, one inference, one layer), `harness` (processes that take turns), `roofline` (what the machine could do), `suite`
+(the commands); then `mapping` and `startup`, which each measure one thing more, `ratios` and `report`, which judge and
+write it down, and `gpu`, all of it in one call. ``python -m pipelines.benchmark`` runs the commands.
 """

@@ -1,78 +1,82 @@
-"""The composition: the same model put together from what dgl and torch offer, as one would write it at first."""
+"""The composition: the same models put together from what dgl and torch offer, as one would write them at first."""
 
 from __future__ import annotations
 
 import copy
-import importlib
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.sizes import blocks_of
 from csgnn_dgl._dgl import require_dgl
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import icosphere
-from csgnn_dgl.models import CSGNN
-from csgnn_dgl.models.classifiers.csgnn import DEPTHS
+from csgnn_dgl.models import CSGNN, CSGNNDOS
 
 
 class Composition(nn.Module):
-    """CSGNN from ready-made parts, with the weights of a given one.
+    """CSGNN or CSGNNDOS after its mapping from ready-made parts, with the weights of a given one.
 
     Features are (V, B, R, C). An intra-sphere convolution is ``dgl.nn.GraphConv`` on the graph of one sphere with
     self-loops; a radial one is ``torch.nn.Conv1d`` between two permutations; pooling gathers each vertex and its
-    neighbours and takes the maximum. Batch norm and ReLU follow each convolution.
+    neighbours and takes the maximum (CSGNN) or the mean (CSGNNDOS). Batch norm and ReLU follow each convolution. What
+    comes after the grid is the model's.
 
     Parameters
     ----------
     model
-        The model to copy; with self-loops, kernels of size 3 and maximum pooling, which are the defaults.
+        The model to copy; with self-loops and, if a CSGNN, maximum pooling, which are the defaults.
     library
-        Whose graph convolution: ``"dgl"`` or ``"pyg"`` (torch_geometric).
+        Whose graph convolution: ``"dgl"``, or ``"torch"``, which gathers along the edges and adds up at their ends.
+    linear
+        Whether ``torch.nn.Linear`` stands for 1×1 radial convolutions.
 
     Raises
     ------
-    ValueError
-        If the model has other options.
+    InputError
+        If the model has other options, or `linear` is asked of larger kernels.
 
     Shapes
     ------
-    - features: (V, B, R, C); output: (B, classes) logits.
+    - features: (V, B, R, C); output: (B, classes) logits or (B, num_bins) states per eV.
     """
 
-    def __init__(self, model: CSGNN, library: str = "dgl") -> None:
+    def __init__(self, model: CSGNN | CSGNNDOS, library: str = "dgl", linear: bool = False) -> None:
         super().__init__()
-        wanted = {"self_loop": True, "kernel_size": 3, "pooling": "max"}
-        if any(model.config[name] != value for name, value in wanted.items()):
-            raise ValueError(f"the composition is for models with {wanted}")
-        state = model.state_dict()
-        level = model.config["level"]
-        self.blocks = nn.ModuleList()
-        self.tables: list[Tensor] = []
-        for block, (num_intra, num_radial) in enumerate(zip(*DEPTHS[level], strict=True)):
-            edges = edges_of(level - block)
-            parts: list[nn.Module] = []
-            for index in range(num_intra):
-                weight, bias = pair(state, f"encoder.blocks.{block}.intra.{index}")
-                conv = DGLConv(edges, weight, bias) if library == "dgl" else _PyGConv(edges, weight, bias)
-                parts.append(Intra(conv, batch_norm(state, f"encoder.blocks.{block}.intra_norms.{index}")))
-            for index in range(num_radial):
-                radial = conv1d(*pair(state, f"encoder.blocks.{block}.radial.{index}"))
-                parts.append(Radial(radial, batch_norm(state, f"encoder.blocks.{block}.radial_norms.{index}")))
+        config = model.config
+        if not config["self_loop"] or config.get("pooling", "max") != "max":
+            raise InputError("the composition is for models with self-loops and maximum pooling; leave it out")
+        if linear and config["kernel_size"] != 1:
+            raise InputError("nn.Linear stands for radial kernels of size 1 only; leave composition-linear out")
+        self.classifies = isinstance(model, CSGNN)
+        self.blocks, self.pools = nn.ModuleList(), nn.ModuleList()
+        for depth, block in enumerate(blocks_of(model)):
+            level = config["level"] - depth
+            edges, parts = edges_of(level), list[nn.Module]()
+            for conv, norm in zip(block.intra, block.intra_norms, strict=True):
+                made = DGLConv(edges, conv) if library == "dgl" else TorchConv(edges, conv)
+                parts.append(Part(made, norm, residual=True))
+            for conv, norm in zip(block.radial, block.radial_norms, strict=True):
+                parts.append(Part(new_linear(conv.weight[0], conv.bias) if linear else Lines(conv), norm))
             self.blocks.append(nn.Sequential(*parts))
-            if block < level:
-                self.tables.append(pooling_table(edges, icosphere(level - block - 1).num_vertices))
-        self.head = copy.deepcopy(model.head)
+            if level > 0:
+                dtype = block.intra[0].weight.dtype
+                self.pools.append(Pool(edges, icosphere(level - 1).num_vertices, self.classifies, dtype))
+        self.head = copy.deepcopy(model.head if isinstance(model, CSGNN) else nn.Sequential(model.dense, model.output))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Classify features on the grid; see the class for shapes."""
+        """Return logits or densities of states; see the class for shapes."""
         maxima = []
         for index, block in enumerate(self.blocks):
             features = block(features)
-            maxima.append(features.amax(dim=(0, 2)))
-            if index < len(self.tables):
-                features = features[self.tables[index]].amax(dim=1)
-        logits: Tensor = self.head(torch.cat(maxima, dim=-1))
-        return logits
+            if self.classifies:
+                maxima.append(features.amax(dim=(0, 2)))
+            if index < len(self.pools):
+                features = self.pools[index](features)
+        result: Tensor = self.head(torch.cat(maxima, dim=-1) if self.classifies else features.mean(dim=(0, 2)))
+        return result
 
 
 def to_composition(features: Tensor) -> Tensor:
@@ -80,36 +84,60 @@ def to_composition(features: Tensor) -> Tensor:
     return features.permute(1, 2, 0, 3).contiguous()
 
 
-class Intra(nn.Module):
-    """Graph convolution, batch norm, ReLU, and the input added where the widths match."""
+class Part(nn.Module):
+    """A convolution, batch norm, ReLU; with `residual` the input is added where the widths match."""
 
-    def __init__(self, conv: nn.Module, norm: nn.BatchNorm1d) -> None:
+    def __init__(self, conv: nn.Module, norm: nn.Module, residual: bool = False) -> None:
         super().__init__()
-        self.conv = conv
-        self.norm = norm
+        self.conv, self.residual = conv, residual
+        state = norm.state_dict()
+        self.norm = nn.BatchNorm1d(len(state["weight"]))
+        fill(self.norm, **{name: state[name] for name in self.norm.state_dict()})
 
     def forward(self, features: Tensor) -> Tensor:
-        result = normalise(self.norm, self.conv(features))
-        return result + features if result.shape == features.shape else result
+        result: Tensor = self.conv(features)
+        result = torch.relu(self.norm(result.reshape(-1, result.shape[-1])).view(result.shape))
+        return result + features if self.residual and result.shape == features.shape else result
 
 
-class Radial(nn.Module):
-    """One-dimensional convolution over the spheres, batch norm, ReLU."""
+class Lines(nn.Module):
+    """One-dimensional convolution over the spheres, between two permutations."""
 
-    def __init__(self, conv: nn.Conv1d, norm: nn.BatchNorm1d) -> None:
+    def __init__(self, radial: Any) -> None:
         super().__init__()
-        self.conv = conv
-        self.norm = norm
+        kernel_size, inner, outer = radial.weight.shape
+        self.conv = nn.Conv1d(inner, outer, kernel_size, padding=kernel_size // 2)
+        fill(self.conv, weight=radial.weight.permute(2, 1, 0), bias=radial.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         vertices, batch, spheres, channels = features.shape
         lines = features.reshape(vertices * batch, spheres, channels).permute(0, 2, 1)
-        result = self.conv(lines).permute(0, 2, 1).reshape(vertices, batch, spheres, -1)
-        return normalise(self.norm, result)
+        result: Tensor = self.conv(lines).permute(0, 2, 1).reshape(vertices, batch, spheres, -1)
+        return result
 
 
-def normalise(norm: nn.BatchNorm1d, features: Tensor) -> Tensor:
-    return torch.relu(norm(features.reshape(-1, features.shape[-1])).view(features.shape))
+class Pool(nn.Module):
+    """Maximum or mean over each coarse vertex, which is the fine vertex of the same number, and its neighbours."""
+
+    table: Tensor
+    shares: Tensor
+
+    def __init__(self, edges: Tensor, num_coarse: int, maximum: bool, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.maximum = maximum
+        table = torch.arange(num_coarse)[:, None].repeat(1, 7)  # a corner of the icosahedron has 5 neighbours
+        source, target = edges
+        for vertex in range(num_coarse):
+            read = source[target == vertex]
+            table[vertex, : len(read)] = read
+        count = torch.bincount(target)[:num_coarse, None]
+        shares = torch.where(torch.arange(7) < count, 1 / count.double(), 0.0)
+        self.register_buffer("table", table)
+        self.register_buffer("shares", shares[..., None, None, None].to(dtype))
+
+    def forward(self, features: Tensor) -> Tensor:
+        read = features[self.table]
+        return read.amax(dim=1) if self.maximum else (read * self.shares).sum(dim=1)
 
 
 def edges_of(level: int) -> Tensor:
@@ -120,60 +148,45 @@ def edges_of(level: int) -> Tensor:
     return torch.from_numpy(np.stack([np.concatenate([one, other, loops]), np.concatenate([other, one, loops])]))
 
 
-def pooling_table(edges: Tensor, num_coarse: int) -> Tensor:
-    """Return for each coarse vertex, which is the fine vertex of the same number, the 7 it reads; one may repeat."""
-    table = torch.arange(num_coarse)[:, None].repeat(1, 7)
-    source, target = edges
-    for vertex in range(num_coarse):
-        read = source[target == vertex]
-        table[vertex, : len(read)] = read
-    return table
+def fill(module: nn.Module, **state: Tensor) -> None:
+    """Give a module copies of these weights and statistics, in their dtype."""
+    copies = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    module.load_state_dict(copies, assign=True)
 
 
-def conv1d(weight: Tensor, bias: Tensor) -> nn.Conv1d:
-    kernel_size, inner, outer = weight.shape
-    conv = nn.Conv1d(inner, outer, kernel_size, padding=kernel_size // 2, dtype=weight.dtype)
-    conv.load_state_dict({"weight": weight.permute(2, 1, 0), "bias": bias})
-    return conv
-
-
-def pair(state: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    return state[f"{name}.weight"], state[f"{name}.bias"]
-
-
-def batch_norm(state: dict[str, Tensor], name: str) -> nn.BatchNorm1d:
-    weight = state[f"{name}.weight"]
-    norm = nn.BatchNorm1d(len(weight), dtype=weight.dtype)
-    norm.load_state_dict({key: state[f"{name}.{key}"] for key in norm.state_dict()})
-    return norm
+def new_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Return the linear layer of a weight (C, F)."""
+    linear = nn.Linear(*weight.shape)
+    fill(linear, weight=weight.T, bias=bias)
+    return linear
 
 
 class DGLConv(nn.Module):
     """``dgl.nn.GraphConv`` without degree normalisation."""
 
-    def __init__(self, edges: Tensor, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, edges: Tensor, intra: Any) -> None:
         super().__init__()
         dgl = require_dgl()
         self.graph = dgl.graph((edges[0], edges[1]))
-        self.conv = dgl.nn.GraphConv(*weight.shape, norm="none").to(weight.dtype)
-        self.conv.load_state_dict({"weight": weight, "bias": bias})
+        self.conv = dgl.nn.GraphConv(*intra.weight.shape, norm="none")
+        fill(self.conv, weight=intra.weight, bias=intra.bias)
 
     def forward(self, features: Tensor) -> Tensor:
         result: Tensor = self.conv(self.graph, features)
         return result
 
 
-class _PyGConv(nn.Module):
-    """``torch_geometric.nn.SimpleConv``, which sums over the neighbours, then ``torch.nn.Linear``."""
+class TorchConv(nn.Module):
+    """Gather along the edges, add up at their ends, ``torch.nn.Linear``."""
 
-    def __init__(self, edges: Tensor, weight: Tensor, bias: Tensor) -> None:
+    edges: Tensor
+
+    def __init__(self, edges: Tensor, intra: Any) -> None:
         super().__init__()
-        self.edges = edges
-        self.sum = importlib.import_module("torch_geometric.nn").SimpleConv(aggr="sum")
-        self.linear = nn.Linear(weight.shape[0], weight.shape[1], dtype=weight.dtype)
-        self.linear.load_state_dict({"weight": weight.T, "bias": bias})
+        self.register_buffer("edges", edges)
+        self.linear = new_linear(intra.weight, intra.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        total = self.sum(features.flatten(1), self.edges).view(features.shape)
-        result: Tensor = self.linear(total)
+        source, target = self.edges
+        result: Tensor = self.linear(torch.zeros_like(features).index_add(0, target, features[source]))
         return result

@@ -1,51 +1,83 @@
-"""The contenders: the same model, weights and inputs in several forms; one training step and one inference of each."""
+"""Who is compared: the same model, weights and inputs in several forms; and each of its layers by itself."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import Tensor, nn
 
 from benchmarks.composition import Composition, to_composition
-from benchmarks.dos_composition import DOSComposition
-from benchmarks.sizes import SIZES, Size, num_vertices
-from csgnn_dgl.errors import InputError
+from benchmarks.harness import Built, Entry
+from benchmarks.sizes import SIZES, Layer, Size, layers, new_model, num_vertices
+from csgnn_dgl import ConcentricGrid
 from csgnn_dgl.mapping import Environments
-from csgnn_dgl.models import CSGNN, CSGNNDOS
+from csgnn_dgl.models import CSGNNDOS
+from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, RadialConv, SpherePool
+
+MODES = ("training", "inference")
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How a contender is made, and under which settings of the C library's allocator it runs."""
+    """How a contender is made.
+
+    Attributes
+    ----------
+    description
+        In words.
+    form
+        Form of the package's layers; or, with `library`, that of the model whose weights are taken.
+    bf16
+        Whether it runs under bfloat16 autocast.
+    keep_blocks
+        Whether large blocks of memory are kept.
+    library, linear
+        Options of `Composition`; without a library it is the package's model.
+    compiled
+        The mode of ``torch.compile``; None: it is not compiled.
+    """
 
     description: str
-    form: str
+    form: Any = "auto"
     bf16: bool = False
     keep_blocks: bool = True
+    library: str | None = None
+    linear: bool = False
+    compiled: str | None = None
 
 
 CONTENDERS = {
-    "auto": Kind("the package as it comes, float32", "auto"),
-    "auto-bf16": Kind("the same under bfloat16 autocast", "auto", bf16=True),
+    "auto": Kind("the package as it comes, float32"),
+    "auto-bf16": Kind("the same under bfloat16 autocast", bf16=True),
     "fast": Kind("the package's form in torch alone, float32", "fast"),
+    "inductor": Kind("that through torch.compile", "fast", compiled="default"),
+    "inductor-bf16": Kind("the same under bfloat16 autocast", "fast", bf16=True, compiled="default"),
+    "inductor-graphs": Kind("the same in CUDA graphs", "fast", bf16=True, compiled="reduce-overhead"),
     "reference": Kind("the package's DGL message passing, float32", "reference"),
-    "composition": Kind("dgl.nn.GraphConv, permute, Conv1d, permute, index pooling, float32", "dgl"),
-    "composition-as-is": Kind("the same under the system's own allocator, as a user gets it", "dgl", keep_blocks=False),
-    "composition-linear": Kind("that with nn.Linear as the 1x1 convolution, of a DOS", "dgl-linear", keep_blocks=False),
-    "pyg": Kind("the composition with torch_geometric's convolution", "pyg"),
+    "composition": Kind("dgl.nn.GraphConv, permute, Conv1d, permute, index pooling, float32", library="dgl"),
+    "composition-as-is": Kind(
+        "the same under the system's own allocator, as a user gets it", library="dgl", keep_blocks=False
+    ),
+    "composition-linear": Kind(
+        "that with nn.Linear as the 1x1 convolution, of a DOS", library="dgl", linear=True, keep_blocks=False
+    ),
+    "composition-torch": Kind("the composition without dgl, on any device", library="torch"),
 }
+ONLY_SMALL = ("fast", "inductor", "reference")
+"""Who takes part only at the smallest sizes unless named: slower forms, and what takes long to compile."""
 
 
 def usual(size_name: str) -> list[str]:
-    """Return the contenders at a size if none are named; the package's slower forms only at the smallest sizes."""
-    left_out = {"pyg"} if size_name in ("tiny", "small") else {"pyg", "fast", "reference"}
+    """Return the contenders at a size if none are named."""
+    names = ["auto", "auto-bf16", *ONLY_SMALL, "composition", "composition-as-is", "composition-linear"]
+    left_out = () if size_name in ("tiny", "small") else ONLY_SMALL
     if SIZES[size_name].num_bins is None:
-        left_out.add("composition-linear")
-    return [name for name in CONTENDERS if name not in left_out]
+        left_out = (*left_out, "composition-linear")
+    return [name for name in names if name not in left_out]
 
 
 TOLERANCE = {
@@ -62,21 +94,6 @@ float32, is off by 1e-3 with the 160,000 rows of the size ``dos``. The tests com
 """
 
 
-def kind_of(name: str) -> Kind:
-    """Return what a name stands for.
-
-    Raises
-    ------
-    InputError
-        If there is no such contender, or torch_geometric is asked for and missing.
-    """
-    if name not in CONTENDERS:
-        raise InputError(f"there is no contender {name!r}; choose among {', '.join(CONTENDERS)}")
-    if name == "pyg" and importlib.util.find_spec("torch_geometric") is None:
-        raise InputError("the contender pyg needs torch_geometric: run `pip install torch_geometric` or leave it out")
-    return CONTENDERS[name]
-
-
 class Contender:
     """A model with its optimiser, inputs and labels.
 
@@ -88,41 +105,47 @@ class Contender:
         What to build. The same size gives the same weights, inputs and labels in every process.
     settle
         Whether to run the model once for the statistics of batch norm.
+    device
+        Where it runs.
     """
 
-    def __init__(self, name: str, size: Size, settle: bool = True) -> None:
-        kind = kind_of(name)
+    def __init__(self, name: str, size: Size, settle: bool = True, device: str = "cpu") -> None:
+        kind = CONTENDERS[name]
         torch.manual_seed(0)
-        self.criterion: Callable[[Tensor, Tensor], Tensor]
         base = new_model(size)
+        self.criterion: Callable[[Tensor, Tensor], Tensor]
         if isinstance(base, CSGNNDOS):
-            features = base.mapping(draw_environments(size.batch, base.cutoff))
-            self.targets = torch.rand(size.batch, base.num_bins)
+            features = base.mapping(draw_environments(size.batch, base.cutoff)).to(device)
+            self.targets = torch.rand(size.batch, base.num_bins).to(device)
             self.criterion = nn.functional.mse_loss
         else:
-            features = draw_features(size)
-            self.targets = torch.randint(size.num_classes, (size.batch,))
+            features = draw_features(size).to(device)
+            self.targets = torch.randint(size.num_classes, (size.batch,)).to(device)
             self.criterion = nn.functional.cross_entropy
+        base.to(device)
         if settle:
             settle_statistics(base, features)
-        self.bf16 = kind.bf16
-        self.features = features
-        self.model: CSGNN | CSGNNDOS | Composition | DOSComposition
+        self.bf16, self.device = kind.bf16, device
+        self.model: nn.Module
         self.forward: Callable[[Tensor], Tensor]
-        if kind.form in ("dgl", "dgl-linear", "pyg"):
+        if kind.library is not None:
             self.features = to_composition(features)
-            self.forward = self.model = compose(base, kind.form)
+            self.forward = self.model = Composition(base, kind.library, kind.linear).to(device)
             self.probe = self.model.get_parameter("blocks.0.0.norm.weight")
         else:
-            self.model = new_model(size, form=kind.form)
-            self.model.load_state_dict(base.state_dict())
-            self.forward = self.model.forward_grid
-            self.probe = self.model.get_parameter("encoder.blocks.0.intra_norms.0.weight")
+            self.features = features
+            self.model = model = new_model(size, form=kind.form).to(device)
+            model.load_state_dict(base.state_dict())
+            self.forward = model.forward_grid
+            norms = [module for module in model.modules() if isinstance(module, NormReLU)]
+            self.probe = norms[0].get_parameter("weight")
+        if kind.compiled is not None:
+            self.forward = compiled(self.forward, kind.compiled)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=1e-4)
 
     def predict(self) -> Tensor:
         """Compute the model's outputs, in float32."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.bf16):
             return self.forward(self.features).float()
 
     def loss(self) -> Tensor:
@@ -142,7 +165,7 @@ class Contender:
         with torch.inference_mode():
             self.predict()
 
-    def outputs(self, training: bool) -> dict[str, list[float]]:
+    def outputs(self, training: bool) -> dict[str, Tensor]:
         """Return what must agree between contenders.
 
         These are the outputs and, if it is about `training`, those in training and the gradient of the weight of the
@@ -150,7 +173,7 @@ class Contender:
         """
         self.model.eval()
         with torch.inference_mode():
-            found = {"outputs at inference": self.predict().flatten().tolist()}
+            found = {"outputs at inference": self.predict().flatten().cpu()}
         if not training:
             return found
         self.model.train()
@@ -159,31 +182,40 @@ class Contender:
         self.optimiser.zero_grad()
         self.criterion(outputs, self.targets).backward()
         assert self.probe.grad is not None
-        found["outputs in training"] = outputs.detach().flatten().tolist()
-        found["gradients"] = self.probe.grad.tolist()
+        found["outputs in training"] = outputs.detach().flatten().cpu()
+        found["gradients"] = self.probe.grad.cpu()
         self.optimiser.zero_grad()
         return found
 
 
-def new_model(size: Size, **options: Any) -> CSGNN | CSGNNDOS:
-    """Return a new model of a size."""
-    made = CSGNN if size.num_bins is None else CSGNNDOS
-    return made(**size.model_options(), **options)
+def compiled(function: Callable[..., Tensor], mode: str) -> Callable[..., Tensor]:
+    """Return a function through ``torch.compile``, in one piece and for one shape."""
+    torch._dynamo.config.recompile_limit = 64  # one piece of code serves many contenders and layers
+    made: Callable[..., Tensor] = torch.compile(function, fullgraph=True, dynamic=False, mode=mode)
+    if mode == "default":
+        return made
+
+    def step(*arguments: Any) -> Tensor:
+        torch.compiler.cudagraph_mark_step_begin()
+        return made(*arguments)
+
+    return step
 
 
-def compose(model: CSGNN | CSGNNDOS, library: str) -> Composition | DOSComposition:
-    """Return the composition of a model with the convolution of a library.
+def build(contender: str, size: Size, modes: Sequence[str], settle: bool = True, device: str = "cpu") -> Built:
+    """Build a contender in its process; without `modes` nothing is compared."""
+    made = Contender(contender, size, settle, device)
+    outputs = made.outputs("training" in modes) if modes else {}
+    return Built({"training": made.training, "inference": made.inference}, outputs)
 
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    if isinstance(model, CSGNN) and library != "dgl-linear":
-        return Composition(model, library)
-    if isinstance(model, CSGNNDOS) and library != "pyg":
-        return DOSComposition(model, linear=library == "dgl-linear")
-    raise InputError(f"there is no composition of {type(model).__name__} with {library}; leave it out")
+
+def entry_of(
+    contender: str, size: Size, modes: Sequence[str], name: str = "", device: str = "cpu", **options: Any
+) -> Entry:
+    """Return the entry of a contender at a size."""
+    kind = CONTENDERS[contender]
+    given = {"contender": contender, "size": size, "modes": modes, "device": device, **options}
+    return Entry(name or contender, build, given, modes, kind.keep_blocks, optional=kind.compiled is not None)
 
 
 def draw_environments(count: int, cutoff: float) -> Environments:
@@ -216,13 +248,15 @@ def settle_statistics(model: nn.Module, features: Tensor) -> None:
         norm.momentum = 0.1
 
 
-def compare(outputs: Mapping[str, Mapping[str, list[float]]], slack: float = 1.0) -> dict[str, float]:
+def compare(outputs: Mapping[str, Mapping[str, Tensor]], slack: float = 1.0) -> dict[str, float]:
     """Make sure that all contenders compute the same.
 
     Parameters
     ----------
     outputs
-        What `Contender.outputs` gave, by name.
+        What was built, by contender; the first is what the others are held to.
+    slack
+        Times `TOLERANCE` in float32.
 
     Returns
     -------
@@ -232,7 +266,7 @@ def compare(outputs: Mapping[str, Mapping[str, list[float]]], slack: float = 1.0
     Raises
     ------
     RuntimeError
-        If a difference is beyond `TOLERANCE`, in float32 times `slack`.
+        If a difference is too large.
     """
     (first, expected), *others = outputs.items()
     differences: dict[str, float] = {}
@@ -240,8 +274,8 @@ def compare(outputs: Mapping[str, Mapping[str, list[float]]], slack: float = 1.0
         bf16 = CONTENDERS[name].bf16 or CONTENDERS[first].bf16
         for what, values in result.items():
             allowed = TOLERANCE["gradients" if what == "gradients" else "outputs", bf16] * (1.0 if bf16 else slack)
-            wanted = torch.tensor(expected[what])
-            difference = float((torch.tensor(values) - wanted).norm() / wanted.norm())
+            wanted = expected[what].double()
+            difference = float((values.double() - wanted).norm() / wanted.norm())
             if not difference <= allowed:
                 raise RuntimeError(
                     f"{name} and {first} do not compute the same: the {what} differ by {difference:.2g} of their norm "
@@ -251,9 +285,86 @@ def compare(outputs: Mapping[str, Mapping[str, list[float]]], slack: float = 1.0
     return differences
 
 
-def make(
-    contender: str, size: dict[str, Any], modes: list[str]
-) -> tuple[dict[str, Any], dict[str, Callable[[], None]]]:
-    """Build a contender for a worker: its outputs, and the actions that can be timed."""
-    built = Contender(contender, Size(**size))
-    return {"outputs": built.outputs("training" in modes)}, {"training": built.training, "inference": built.inference}
+# Layer by layer
+
+PIECES = ("intra", "radial", "norm", "pool", "block")
+
+
+def pieces_of(size: Size) -> list[tuple[str, Layer]]:
+    """List each kind of layer at each width of a model once; a block is that of the layer's level."""
+    found: dict[tuple[Any, ...], tuple[str, Layer]] = {}
+    for layer in layers(size):
+        if layer.kind == "linear":
+            continue
+        kinds = [layer.kind, "norm", *(["pool", "block"] if layer.pooled else [])]
+        for kind in kinds:
+            inner = layer.inner if kind in ("intra", "radial") else 0
+            found.setdefault((kind, layer.level, inner, layer.outer), (kind, layer))
+    return sorted(found.values(), key=lambda item: PIECES.index(item[0]))
+
+
+def piece_entry(piece: str, layer: Layer, contender: str, size: Size, device: str = "cpu") -> Entry:
+    """Return the entry of one layer in the form of a contender."""
+    options = {"piece": piece, "layer": layer, "contender": contender, "size": size, "device": device}
+    optional = CONTENDERS[contender].compiled is not None
+    return Entry(contender, build_piece, options, ("forward", "forward and backward"), optional=optional)
+
+
+def build_piece(piece: str, layer: Layer, contender: str, size: Size, device: str = "cpu") -> Built:
+    """Build one layer in the form of a contender: its forward pass, and forward and backward."""
+    kind = CONTENDERS[contender]
+    torch.manual_seed(0)
+    grid = ConcentricGrid(size.level, size.num_spheres)
+    module, structure, channels = _module(piece, layer, kind.form, size, grid)
+    module.to(device)
+    shape = (size.num_spheres, num_vertices(layer.level), size.batch, channels)
+    features = torch.rand(shape).to(device).requires_grad_()
+
+    def apply(given: Tensor) -> Tensor:
+        result: Tensor = module(given) if structure is None else module(structure, given)
+        return result
+
+    function = apply if kind.compiled is None else compiled(apply, kind.compiled)
+
+    def forward() -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=kind.bf16):
+            return function(features)
+
+    result = forward()
+    gradient = torch.randn(result.shape).to(result)
+
+    def both() -> Tensor:
+        features.grad = None
+        module.zero_grad()
+        result = forward()
+        result.backward(gradient)
+        return result
+
+    result = both().detach()
+    assert features.grad is not None
+    outputs = {"outputs": _some(result), "gradients": _some(features.grad)}
+    return Built({"forward": forward, "forward and backward": both}, outputs)
+
+
+def _module(piece: str, layer: Layer, form: Any, size: Size, grid: ConcentricGrid) -> tuple[nn.Module, Any, int]:
+    """Return the module of a piece, the graph it works on, and the channels of its input."""
+    level = grid.levels[layer.level]
+    if piece == "intra":
+        return IntraSphereConv(layer.inner, layer.outer, form=form), level, layer.inner
+    if piece == "radial":
+        return RadialConv(layer.inner, layer.outer, layer.kernel_size, form=form), level, layer.inner
+    if piece == "norm":
+        return NormReLU(layer.outer), None, layer.outer
+    if piece == "pool":
+        reduction: Any = "max" if size.num_bins is None else "mean"
+        return SpherePool(reduction, form=form), grid.steps[layer.level], layer.outer
+    here = [other for other in layers(size) if other.kind != "linear" and other.level == layer.level]
+    intra, radial = ([other.outer for other in here if other.kind == kind] for kind in ("intra", "radial"))
+    inner = here[0].inner
+    return ConcentricBlock(inner, intra, radial, max(other.kernel_size for other in here), form=form), level, inner
+
+
+def _some(values: Tensor) -> Tensor:
+    """Return about a thousand of the values, evenly chosen."""
+    flat = values.flatten()
+    return flat[:: max(len(flat) // 1000, 1)].float().cpu()

@@ -14,18 +14,18 @@ import torch
 
 import csgnn_dgl
 
-PACKAGES = ("torch", "dgl", "numpy", "torch_geometric")
+PACKAGES = ("torch", "dgl", "numpy", "triton")
 
 
-def describe(threads: int | None, arguments: list[str]) -> dict[str, Any]:
+def describe(threads: int | None, command: str) -> dict[str, Any]:
     """Describe the machine, the versions and the command as plain values.
 
     Parameters
     ----------
     threads
         Threads that were asked for; None for torch's own choice.
-    arguments
-        The command line.
+    command
+        What was called.
     """
     return {
         "processor": _processor()[0],
@@ -37,7 +37,7 @@ def describe(threads: int | None, arguments: list[str]) -> dict[str, Any]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": {"csgnn_dgl": csgnn_dgl.__version__, **_versions()},
-        "command": " ".join(["python -m pipelines.benchmark", *arguments]),
+        "command": command,
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
     }
 

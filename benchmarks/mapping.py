@@ -1,21 +1,27 @@
-"""Time per cloud of the mappings on one core, beside a loop over the points."""
+"""What surrounds the layers: mapping beside a loop over the points, loading, and whole steps from clouds."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
-from benchmarks.timing import Progress, Turn, Worker, interleave, summary
+from benchmarks.contenders import compiled
+from benchmarks.harness import Built
+from benchmarks.sizes import Size, new_model
 from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.mapping import MAPPINGS, PointMapping
 from csgnn_dgl.mapping.tables import faces_around_vertices
+from csgnn_dgl.models import CSGNN
 
 LARGEST_DIFFERENCE = 1e-4
+BATCHES = 10
+"""Batches that are fetched in a row."""
 
 
 class PointLoop:
@@ -54,59 +60,101 @@ class PointLoop:
         return features.reshape(num_spheres, channels, num_vertices).swapaxes(1, 2)
 
 
-def make(
-    kind: str, level: int, num_spheres: int, channels: int, num_points: int, batch: int
-) -> tuple[dict[str, Any], dict[str, Callable[[], object]]]:
-    """Build a mapping and its loop for a worker, and compare them on one cloud."""
-    mapping = MAPPINGS[kind](level, num_spheres, channels)
+def draw_clouds(batch: int, num_points: int) -> Tensor:
+    """Draw clouds (B, N, 3) whose largest norm is 1."""
     torch.manual_seed(0)
     clouds = torch.randn(batch, num_points, 3)
-    clouds /= clouds.norm(dim=-1).amax(dim=-1)[:, None, None]
+    return clouds / clouds.norm(dim=-1).amax(dim=-1)[:, None, None]
+
+
+def build_mapping(
+    kind: str, level: int, num_spheres: int, channels: int, num_points: int, batch: int, device: str = "cpu"
+) -> Built:
+    """Build a mapping and its loop, and compare them on one cloud."""
+    mapping = MAPPINGS[kind](level, num_spheres, channels)
+    clouds = draw_clouds(batch, num_points)
     loop, first = PointLoop(mapping), clouds[0].double().numpy()
     expected = torch.from_numpy(loop(first))
-    difference = float((mapping(clouds[:1])[:, :, 0] - expected).norm() / expected.norm())
+    mapping, clouds = mapping.to(device), clouds.to(device)
+    difference = float((mapping(clouds[:1])[:, :, 0].cpu() - expected).norm() / expected.norm())
     if not difference <= LARGEST_DIFFERENCE:
         raise RuntimeError(f"mapping {kind} and its loop differ by {difference:.2g} of the norm; nothing was timed")
-
-    def batched() -> None:
-        mapping(clouds)
-
-    def looped() -> None:
-        loop(first)
-
-    return {"difference": difference}, {"batched": batched, "looped": looped}
+    return Built({"batched": lambda: mapping(clouds), "looped": lambda: loop(first)})
 
 
-def measure_mapping(
-    level: int, num_spheres: int, channels: int, num_points: int, batch: int, repeats: int, progress: Progress
-) -> dict[str, Any]:
-    """Time both mappings on one thread.
+def build_loading(source: str, num_points: int, batch: int) -> Built:
+    """Build the data module; it prepares batches in the process itself, which is the slowest way."""
+    from csgnn_dgl.tasks.classification import ModelNetData  # the rest of this module needs no Lightning
+
+    data = ModelNetData(source=source, num_points=num_points, batch_size=batch)
+    data.setup("fit")
+    loader: Any = data.train_dataloader()
+    if len(loader) < BATCHES:
+        loader = list(loader) * BATCHES
+    return Built({"fetch": lambda: sum(1 for _ in itertools.islice(loader, BATCHES))})
+
+
+def build_steps(
+    size: Size,
+    device: str = "cpu",
+    bf16: bool = False,
+    recompute: bool = False,
+    parts: int = 1,
+    compile_mode: str | None = None,
+    num_points: int = 1024,
+) -> Built:
+    """Build whole steps of the classifier from clouds in the memory of the host.
 
     Parameters
     ----------
-    level, num_spheres, channels
-        The grid.
-    num_points, batch
-        Points per cloud, clouds per call; the loop maps one cloud.
-    repeats
-        Rounds.
-    progress
-        How the rounds are shown.
-
-    Returns
-    -------
-    dict
-        Seconds per cloud of ``prism``, ``shell`` and their loops, and the differences between them.
+    size
+        The model and batch.
+    device
+        Where mapping, model and optimiser run.
+    bf16, recompute, compile_mode
+        Whether under bfloat16 autocast, whether levels are computed a second time, and the mode of ``torch.compile``.
+    parts
+        How many micro-batches a training step accumulates.
     """
-    options = {"level": level, "num_spheres": num_spheres, "channels": channels}
-    options |= {"num_points": num_points, "batch": batch}
-    with Worker(threads=1) as worker:
-        differences, turns = {}, []
-        for kind in sorted(MAPPINGS):
-            differences[kind] = worker.make("mapping:make", kind, kind=kind, **options)["difference"]
-            turns += [Turn(kind, worker, kind, "batched"), Turn(f"{kind}, point by point", worker, kind, "looped", 0.0)]
-        seconds = interleave(turns, repeats, "mapping", progress)
-    per_cloud = {
-        key: summary([value / (batch if key in MAPPINGS else 1) for value in values]) for key, values in seconds.items()
-    }
-    return {"options": options, "differences": differences, "seconds_per_cloud": per_cloud}
+    torch.manual_seed(0)
+    form = "auto" if compile_mode is None else "fast"
+    model = new_model(size, recompute=recompute, num_points=num_points, form=form).to(device)
+    assert isinstance(model, CSGNN)
+    network = model.forward_grid if compile_mode is None else compiled(model.forward_grid, compile_mode)
+    optimiser = torch.optim.Adam(model.parameters())
+    points = draw_clouds(size.batch, num_points)
+    labels = torch.arange(size.batch) % size.num_classes
+
+    def predict(some: Tensor) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+            with torch.no_grad():
+                features = model.mapping(some.to(device))
+            return network(features).float()
+
+    def training() -> None:
+        model.train()
+        optimiser.zero_grad()
+        for some, wanted in zip(points.chunk(parts), labels.to(device).chunk(parts), strict=True):
+            (nn.functional.cross_entropy(predict(some), wanted) / parts).backward()
+        optimiser.step()
+
+    def inference() -> None:
+        model.eval()
+        with torch.inference_mode():
+            predict(points)
+
+    if compile_mode is not None:  # what cannot be compiled is noticed here
+        training()
+        inference()
+    return Built({"training": training, "inference": inference})
+
+
+MEMORY_MODES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "recompute": {"recompute": True},
+    "accumulate 4": {"parts": 4},
+    "accumulate 4, recompute": {"parts": 4, "recompute": True},
+    "bf16": {"bf16": True},
+    "bf16, recompute": {"bf16": True, "recompute": True},
+}
+"""Ways to train on a batch that need less memory: options of `build_steps`."""

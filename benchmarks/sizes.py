@@ -1,15 +1,16 @@
-"""The sizes of the model that are measured, its layers, and how many multiply-accumulates each does."""
+"""What is measured: the sizes of the models, and their layers."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from itertools import pairwise
+from functools import lru_cache
 from typing import Any, Literal
 
-from csgnn_dgl.models.classifiers.csgnn import DEPTHS
+import torch
+from torch import nn
 
-KERNEL_SIZE = 3
+from csgnn_dgl.models import CSGNN, CSGNNDOS
+from csgnn_dgl.nn import ConcentricBlock
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,11 +33,10 @@ class Size:
         """What a batch consists of."""
         return "sample" if self.num_bins is None else "environment"
 
-    def model_options(self) -> dict[str, Any]:
-        """Return what the model takes."""
-        options = dataclasses.asdict(self)
-        del options["batch"], options["num_bins" if self.num_bins is None else "num_classes"]
-        return options
+    def __str__(self) -> str:
+        kind = "" if self.num_bins is None else "density of states, "
+        grid = f"level {self.level}, R = {self.num_spheres}, C = {self.channels}, F = {self.base_width}"
+        return f"{kind}{grid}, batch {self.batch}"
 
 
 SIZES = {
@@ -49,6 +49,18 @@ SIZES = {
 }
 """``small`` and ``wide`` are for two CPU cores, ``paper`` is the paper's classifier, ``dos`` its model of the density
 of states with 256 atomic environments; ``tiny`` tries the programs out."""
+
+
+def new_model(size: Size, **options: Any) -> CSGNN | CSGNNDOS:
+    """Return a new model of a size."""
+    made = dataclasses.asdict(size)
+    del made["batch"], made["num_bins" if size.num_bins is None else "num_classes"]
+    return (CSGNN if size.num_bins is None else CSGNNDOS)(**made, **options)
+
+
+def blocks_of(model: nn.Module) -> list[Any]:
+    """Return the `ConcentricBlock` of each level of a model, from the finest level to the icosahedron."""
+    return [module for module in model.modules() if isinstance(module, ConcentricBlock)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,8 +83,6 @@ class Layer:
         Share of the nodes that pooling leaves behind this layer: V(l - 1) / V(l); 0 where nothing is pooled.
     kernel_size
         K of a radial convolution, else 1.
-    normed
-        Whether batch norm and ReLU follow.
     """
 
     kind: Literal["intra", "radial", "linear"]
@@ -84,7 +94,10 @@ class Layer:
     first: bool = False
     pooled: float = 0.0
     kernel_size: int = 1
-    normed: bool = True
+
+    def __str__(self) -> str:
+        place = "head" if self.kind == "linear" else f"level {self.level}"
+        return f"{place}: {self.kind} {self.inner} -> {self.outer}"
 
     @property
     def rows(self) -> int:
@@ -108,33 +121,34 @@ def num_vertices(level: int) -> int:
     return 10 * 4**level + 2
 
 
-def layers(size: Size) -> Iterator[Layer]:
+@lru_cache
+def layers(size: Size) -> tuple[Layer, ...]:
     """List the layers in the order of the forward pass; the twelve numbers that smooth a DOS are none."""
-    width, total, dos = size.channels, 0, size.num_bins is not None
-    kernel_size = 1 if dos and size.num_spheres == 1 else KERNEL_SIZE
-    depths = DEPTHS[size.level]
-    if dos:  # on the icosahedron the radial convolution comes after the mean, as the first linear layer
-        depths = [2] * size.level + [1], [2] * size.level + [0]
-    for depth, (num_intra, num_radial) in enumerate(zip(*depths, strict=True)):
+    model = _outline(size)
+    found: list[Layer] = []
+    for depth, block in enumerate(blocks_of(model)):
         level = size.level - depth
         nodes = num_vertices(level) * size.batch
-        scale = 8 * size.base_width * 2**depth
-        for index in range(num_intra):
-            yield Layer("intra", level, size.num_spheres, nodes, width, scale, first=depth == index == 0)
-            width = scale
-        for index in range(num_radial):
-            last = index == num_radial - 1 and level > 0
-            pooled = num_vertices(level - 1) / num_vertices(level) if last else 0.0
-            yield Layer(
-                "radial", level, size.num_spheres, nodes, width, 2 * scale, pooled=pooled, kernel_size=kernel_size
-            )
-            width = 2 * scale
-        total += width
-    widths = [total, 512, 256, size.num_classes]
-    if size.num_bins is not None:
-        widths = [width, 2 * width, 128 * size.base_width, 128 * size.base_width, size.num_bins]
-    for index, (inner, outer) in enumerate(pairwise(widths)):
-        yield Layer("linear", 0, 1, size.batch, inner, outer, normed=dos or index < 2)
+        for conv in [*block.intra, *block.radial]:
+            *kernel, inner, outer = conv.weight.shape
+            kind: Any = "radial" if kernel else "intra"
+            found.append(Layer(kind, level, size.num_spheres, nodes, inner, outer, not found, 0.0, *kernel))
+        if level > 0:
+            found[-1] = dataclasses.replace(found[-1], pooled=num_vertices(level - 1) / num_vertices(level))
+    head = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return *found, *(Layer("linear", 0, 1, size.batch, one.in_features, one.out_features) for one in head)
+
+
+def count_parameters(size: Size) -> int:
+    """Count the parameters of the model."""
+    return sum(parameter.numel() for parameter in _outline(size).parameters())
+
+
+@lru_cache
+def _outline(size: Size) -> nn.Module:
+    """Return a model with the weights of a size, which hang on whether there is more than one sphere only."""
+    with torch.random.fork_rng(devices=[]):
+        return new_model(dataclasses.replace(size, num_spheres=min(size.num_spheres, 2)))
 
 
 def count_macs(size: Size) -> int:

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import csgnn_dgl._dgl
-from benchmarks.timing import Progress, child_environment, summary
+from benchmarks.harness import Session, child_environment, summary
 
 HEAVY = ("matplotlib", "lightning", "sklearn", "h5py", "trimesh", "scipy", "networkx", "pandas", "jsonargparse")
 """Modules that take long to import and that a model can do without."""
@@ -52,17 +52,8 @@ print(json.dumps({{"seconds": seconds}}))
 """
 
 
-def measure_startup(level: int, num_spheres: int, repeats: int, progress: Progress) -> dict[str, Any]:
+def measure_startup(level: int, num_spheres: int, repeats: int, session: Session) -> dict[str, Any]:
     """Time import and grid in fresh processes, in turns.
-
-    Parameters
-    ----------
-    level, num_spheres
-        The grid.
-    repeats
-        Processes of each.
-    progress
-        How it is shown.
 
     Returns
     -------
@@ -75,18 +66,12 @@ def measure_startup(level: int, num_spheres: int, repeats: int, progress: Progre
     ]
     seconds: dict[str, list[float]] = {}
     heavy: set[str] = set()
-    for _ in progress(range(repeats), "start-up"):
+    for _ in session.progress(range(repeats), "start-up"):
         for script in scripts:
-            done = subprocess.run(
-                [sys.executable, "-c", script], env=child_environment(), check=True, stdout=subprocess.PIPE, text=True
-            )
+            command = [sys.executable, "-c", script]
+            done = subprocess.run(command, env=child_environment(), check=True, stdout=subprocess.PIPE, text=True)
             answer = json.loads(done.stdout.splitlines()[-1])
             heavy |= set(answer.get("heavy", ()))
             for name, value in answer["seconds"].items():
                 seconds.setdefault(name, []).append(value)
-    return {
-        "level": level,
-        "num_spheres": num_spheres,
-        "seconds": {name: summary(values) for name, values in seconds.items()},
-        "heavy": sorted(heavy),
-    }
+    return {"seconds": {name: summary(values) for name, values in seconds.items()}, "heavy": sorted(heavy)}

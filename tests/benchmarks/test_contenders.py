@@ -3,17 +3,30 @@ import math
 import pytest
 import torch
 
-from benchmarks.contenders import CONTENDERS, Contender, compare, compose, kind_of, make, new_model, usual
+from benchmarks.contenders import (
+    CONTENDERS,
+    MODES,
+    PIECES,
+    Contender,
+    build,
+    build_piece,
+    compare,
+    draw_environments,
+    entry_of,
+    pieces_of,
+    usual,
+)
 from benchmarks.sizes import SIZES, Size
-from csgnn_dgl.errors import InputError
 
 SIZE = Size(level=1, num_spheres=3, channels=2, base_width=1, batch=6, num_classes=3)
 DOS = Size(level=1, num_spheres=1, channels=2, base_width=1, batch=20, num_bins=9)
+FAMILY = ["auto", "fast", "reference", "composition", "composition-torch"]
 
 
-def test_contenders_compute_the_same_and_learn_alike():
-    names = [name for name in CONTENDERS if name not in ("auto-bf16", "composition-linear", "pyg")]
-    built = {name: Contender(name, SIZE) for name in names}
+@pytest.mark.parametrize(("size", "more"), [(SIZE, []), (DOS, ["composition-linear"])], ids=["classifier", "dos"])
+def test_contenders_compute_the_same_and_learn_alike(size, more):
+    names = [*FAMILY, *more]
+    built = {name: Contender(name, size) for name in names}
     differences = compare({name: contender.outputs(training=True) for name, contender in built.items()})
     assert set(differences) == set(names) - {"auto"}
     assert max(differences.values()) < 1e-3
@@ -27,22 +40,6 @@ def test_contenders_compute_the_same_and_learn_alike():
     assert losses == pytest.approx(dict.fromkeys(names, losses["auto"]), rel=1e-2)
 
 
-def test_contenders_of_the_dos_compute_the_same_and_learn_alike():
-    names = ["auto", "fast", "reference", "composition", "composition-linear"]
-    built = {name: Contender(name, DOS) for name in names}
-    differences = compare({name: contender.outputs(training=True) for name, contender in built.items()})
-    assert max(differences.values()) < 1e-3
-    losses = {}
-    for name, contender in built.items():
-        contender.training()
-        contender.inference()
-        contender.model.eval()
-        losses[name] = contender.loss().item()
-    assert losses == pytest.approx(dict.fromkeys(names, losses["auto"]), rel=1e-2)
-    with pytest.raises(InputError, match="there is no composition of CSGNNDOS with pyg; leave it out"):
-        compose(new_model(DOS), "pyg")
-
-
 def test_half_precision_is_used_under_its_name_only():
     features = []
     for name in ("auto", "auto-bf16"):
@@ -54,36 +51,68 @@ def test_half_precision_is_used_under_its_name_only():
 
 
 def test_a_wrong_contender_is_not_timed():
-    right = {"outputs at inference": [1.0, 2.0], "gradients": [3.0, 4.0]}
+    def outputs(*values, gradients=(3.0, 4.0)):
+        return {"outputs at inference": torch.tensor(values), "gradients": torch.tensor(gradients)}
+
+    right = outputs(1.0, 2.0)
     assert compare({"auto": right, "composition": right}) == {"composition": 0.0}
-    close = {**right, "gradients": [3.0, 4.1]}
+    close = outputs(1.0, 2.0, gradients=(3.0, 4.1))
     assert compare({"auto": right, "composition": close})["composition"] == pytest.approx(0.02)
-    for wrong in ([1.0, 1.9], [math.nan, 2.0]):
+    for wrong in (outputs(1.0, 1.9), outputs(math.nan, 2.0)):
         with pytest.raises(
             RuntimeError, match="composition and auto do not compute the same: the outputs at inference"
         ):
-            compare({"auto": right, "composition": {**right, "outputs at inference": wrong}})
-    assert compare({"auto": right, "auto-bf16": {**right, "outputs at inference": [1.0, 1.9]}})["auto-bf16"] < 0.1
+            compare({"auto": right, "composition": wrong})
+    assert compare({"auto": right, "auto-bf16": outputs(1.0, 1.9)})["auto-bf16"] < 0.1
 
 
 def test_without_training_only_inference_is_compared():
-    facts, actions = make("auto", vars(SIZE), modes=["inference"])
-    assert list(facts["outputs"]) == ["outputs at inference"]
-    assert set(actions) == {"training", "inference"}
+    built = build("auto", SIZE, ["inference"])
+    assert list(built.outputs) == ["outputs at inference"]
+    assert set(built.actions) == set(MODES)
+    assert build("auto", SIZE, []).outputs == {}
 
 
-def test_what_is_usual():
-    assert usual("small") == ["auto", "auto-bf16", "fast", "reference", "composition", "composition-as-is"]
+def test_what_is_usual_and_how_it_runs():
+    small = ["auto", "auto-bf16", "fast", "inductor", "reference", "composition", "composition-as-is"]
+    assert usual("small") == small
     assert usual("paper") == ["auto", "auto-bf16", "composition", "composition-as-is"]
     assert usual("dos") == ["auto", "auto-bf16", "composition", "composition-as-is", "composition-linear"]
-    assert kind_of("composition").keep_blocks
-    assert not kind_of("composition-as-is").keep_blocks
-    assert SIZES["wide"].model_options()["num_classes"] == 40
+    assert [name for name in CONTENDERS if not entry_of(name, SIZE, MODES).keep_blocks] == [
+        "composition-as-is",
+        "composition-linear",
+    ]
+    assert [name for name in CONTENDERS if entry_of(name, SIZE, MODES).optional] == [
+        "inductor",
+        "inductor-bf16",
+        "inductor-graphs",
+    ]
 
 
-def test_unknown_and_missing_contenders(monkeypatch):
-    with pytest.raises(InputError, match="there is no contender 'x'; choose among auto, "):
-        kind_of("x")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match="pip install torch_geometric"):
-        kind_of("pyg")
+@pytest.mark.parametrize("size", [SIZE, DOS], ids=["classifier", "dos"])
+def test_every_piece_computes_the_same_in_every_form(size):
+    pieces = pieces_of(size)
+    assert {piece for piece, _ in pieces} == set(PIECES)
+    for piece, layer in pieces:
+        outputs = {}
+        for name in ("reference", "fast", "auto"):
+            built = build_piece(piece, layer, name, size)
+            assert set(built.actions) == {"forward", "forward and backward"}
+            outputs[name] = built.outputs
+        assert max(compare(outputs).values()) < 1e-4
+
+
+def test_pieces_are_listed_once_and_blocks_by_level():
+    names = [(piece, str(layer)) for piece, layer in pieces_of(SIZES["small"])]
+    assert len(set(names)) == len(names)
+    assert [layer.level for piece, layer in pieces_of(SIZES["small"]) if piece == "block"] == [3, 2, 1]
+
+
+def test_drawn_environments_lie_within_the_cutoff_and_differ_in_their_neighbours():
+    environments = draw_environments(4, cutoff=5.0)
+    distances = environments.vectors.norm(dim=1)
+    assert float(distances.min()) >= 1.2 - 1e-5
+    assert float(distances.max()) <= 5.0 + 1e-5
+    assert torch.bincount(environments.centre).tolist() == [25, 100, 175, 250]
+    # as many neighbours in the inner half of the volume as in the outer one
+    assert float(distances.median()) == pytest.approx(((1.2**3 + 5.0**3) / 2) ** (1 / 3), rel=0.05)

@@ -12,7 +12,7 @@ from csgnn_dgl.files import atomic_write
 
 STORED = Path(__file__).with_name("ratios.json")
 OPPONENT = "composition-as-is"
-BF16 = "auto-bf16"
+OURS = ("auto", "auto-bf16")
 
 
 def ratios(speed: Mapping[str, Any], memory: Mapping[str, Any]) -> dict[str, float]:
@@ -20,32 +20,18 @@ def ratios(speed: Mapping[str, Any], memory: Mapping[str, Any]) -> dict[str, flo
 
     Parameters
     ----------
-    speed
-        What `measure_speed` returned.
-    memory
-        What `measure_memory` returned.
+    speed, memory
+        Results of those commands at one size.
     """
-    found = {
-        f"{name}, {mode}": ratio
-        for name, of_name in speed["speedups"].items()
-        for mode, ratio in of_name.items()
-        if name in ("auto", BF16)
+    speedups, taken = speed["speedups"], memory["bytes"]
+    found = {f"{name}, {mode}": ratio for name in OURS for mode, ratio in speedups.get(name, {}).items()}
+    return found | {
+        f"{name}, memory": taken[OPPONENT]["added"] / taken[name]["added"] for name in OURS if name in taken
     }
-    taken = memory["bytes"]
-    for name in ("auto", BF16):
-        if name in taken:
-            found[f"{name}, memory"] = taken[OPPONENT]["added"] / taken[name]["added"]
-    return found
 
 
 def kind_of_machine(machine: Mapping[str, Any]) -> str:
-    """Name the instructions that ratios hang on: those for vectors, and those for products in bfloat16.
-
-    Parameters
-    ----------
-    machine
-        What `benchmarks.machine.describe` returned.
-    """
+    """Name the instructions that ratios hang on: those for vectors, and those for products in bfloat16."""
     return f"{machine['vector_instructions']}{', bfloat16' if machine['bf16_instructions'] else ''}"
 
 
@@ -85,16 +71,7 @@ def _kinds(path: Path) -> dict[str, Any]:
 def compare(
     found: Mapping[str, float], stored: Mapping[str, float], slack: float
 ) -> tuple[list[tuple[str, float | None, float, str]], bool]:
-    """Compare ratios with the stored ones.
-
-    Parameters
-    ----------
-    found
-        Measured ratios by name.
-    stored
-        What `read` returned.
-    slack
-        How much smaller a ratio may be, as a share of the stored one.
+    """Compare ratios with the stored ones, than which they may be smaller by the share `slack`.
 
     Returns
     -------
@@ -104,14 +81,13 @@ def compare(
         Whether all are well.
     """
     rows: list[tuple[str, float | None, float, str]] = []
-    well = True
     for name, wanted in stored.items():
         value = found.get(name)
         if value is None:
-            verdict, well = "missing", False
+            verdict = "missing"
         elif value < wanted * (1 - slack):
-            verdict, well = f"worse by {100 * (1 - value / wanted):.0f} %", False
+            verdict = f"worse by {100 * (1 - value / wanted):.0f} %"
         else:
             verdict = "as good"
         rows.append((name, value, wanted, verdict))
-    return rows, well
+    return rows, all(verdict == "as good" for *_, verdict in rows)

@@ -1,8 +1,10 @@
 import pytest
 import torch
 
-from benchmarks.roof import Cost, Roof, costs, height, key_of, make
+from benchmarks.harness import Session, measure
+from benchmarks.roofline import Cost, build, costs, entry_of, height, key_of, product_of
 from benchmarks.sizes import Size
+from tests.benchmarks.here import here as here
 
 SIZE = Size(level=1, num_spheres=2, channels=2, base_width=1, batch=3, num_classes=5)
 """Level 1 has 42 vertices: intra 2 -> 8, intra 8 -> 8, radial 8 -> 16, radial 16 -> 16; level 0 has 12."""
@@ -58,31 +60,38 @@ def test_the_height_takes_the_faster_way_and_the_rate_of_a_copy():
     assert height([cost], seconds, batch=1)["products"] == 2.5
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_everything_in_the_roof_is_timed(dtype):
-    measured = Roof(SIZE, ("training", "inference"), dtype, torch.float32)()
-    assert min(measured.values()) > 0
-    for mode in ("training", "inference"):
-        assert height(costs(SIZE, mode, dtype.itemsize), measured, SIZE.batch)["seconds"] > 0
+def test_everything_in_the_roofline_is_timed(here):
+    modes = ("training", "inference")
+    entries = [entry_of(SIZE, modes, dtype) for dtype in ("float32", "bfloat16")]
+    measured = measure(entries, 1, Session(threads=1), "roofline")
+    for dtype, width in (("float32", 4), ("bfloat16", 2)):
+        seconds = {key: found["median"] for key, found in measured.times[f"roofline {dtype}"].items()}
+        assert min(seconds.values()) > 0
+        for mode in modes:
+            assert height(costs(SIZE, mode, width), seconds, SIZE.batch)["seconds"] > 0
 
 
 def test_products_are_in_half_precision_where_the_processor_has_it(monkeypatch):
     for has, expected in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr("benchmarks.roof.bf16_instructions", lambda has=has: has)
-        roof = make(vars(SIZE), ["inference"], "bfloat16")[1]["measure"]
-        assert {buffer.dtype for buffer in roof.buffers} == {expected}
-        assert {buffer.dtype for buffer in roof.copied} == {torch.bfloat16}
+        found: list[torch.dtype] = []
+
+        def note(item, buffers, found=found):
+            found += [buffer.dtype for buffer in buffers]
+            return product_of(item, buffers)
+
+        monkeypatch.setattr("benchmarks.roofline.bf16_instructions", lambda has=has: has)
+        monkeypatch.setattr("benchmarks.roofline.product_of", note)
+        build(SIZE, ["inference"], "bfloat16", "cpu")
+        assert set(found) == {expected}
 
 
-def test_a_product_of_the_roof_is_the_product():
-    roof = Roof(SIZE, ("training",), torch.bfloat16, torch.float32)
-    for transposed, m, k, n in (("nn", 12, 3, 5), ("nt", 12, 5, 3), ("tn", 3, 12, 5)):
-        generator = torch.Generator().manual_seed(0)
-        for buffer in roof.buffers:
-            buffer.copy_(torch.rand(len(buffer), generator=generator))
-        left, right, result = (buffer.clone() for buffer in roof.buffers)
-        roof._product((transposed, m, k, n))()
-        one = left[: m * k].view(k, m).T if transposed == "tn" else left[: m * k].view(m, k)
-        other = right[: k * n].view(n, k).T if transposed == "nt" else right[: k * n].view(k, n)
-        torch.testing.assert_close(roof.buffers[2][: m * n].view(m, n), one @ other)
-        assert torch.equal(roof.buffers[2][m * n :], result[m * n :])
+@pytest.mark.parametrize("transposed", ["nn", "nt", "tn"])
+def test_a_product_of_the_roofline_is_the_product(transposed):
+    m, k, n = 3, 12, 5
+    left, right, result = buffers = [torch.rand(100) for _ in range(3)]
+    rest = result[m * n :].clone()
+    product_of((transposed, m, k, n), buffers)()
+    one = left[: m * k].view(k, m).T if transposed == "tn" else left[: m * k].view(m, k)
+    other = right[: k * n].view(n, k).T if transposed == "nt" else right[: k * n].view(k, n)
+    torch.testing.assert_close(result[: m * n].view(m, n), one @ other)
+    assert torch.equal(result[m * n :], rest)

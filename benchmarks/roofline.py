@@ -1,4 +1,4 @@
-"""The roof: the least time that this machine can take for the model, layer by layer.
+"""The roofline: the least time that this machine can take for the model, layer by layer.
 
 It is the sum of two measured parts.
 
@@ -31,18 +31,16 @@ two-byte numbers; where the processor has no instructions for such products, the
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from benchmarks.harness import Built, Entry
 from benchmarks.machine import bf16_instructions
-from benchmarks.sizes import Layer, Size, layers
+from benchmarks.sizes import Layer, Size, count_parameters, layers
 
-Mode = Literal["training", "inference"]
 Product = tuple[str, int, int, int]
 """Which matrix is transposed ("nn", "nt", "tn"), and m, k, n of (m, k)·(k, n)."""
 
@@ -75,7 +73,7 @@ class Cost:
     copied: int
 
 
-def costs(size: Size, mode: Mode, width: int = 4) -> list[Cost]:
+def costs(size: Size, mode: str, width: int = 4) -> list[Cost]:
     """List what each layer costs at least, and the optimiser.
 
     Parameters
@@ -87,44 +85,31 @@ def costs(size: Size, mode: Mode, width: int = 4) -> list[Cost]:
     width
         Bytes per number of a feature.
     """
-    found = [_cost(layer, mode, width) for layer in layers(size)]
+    found = [_cost(layer, mode == "training", width) for layer in layers(size)]
     if mode == "training":
         values = 4 * count_parameters(size)
         found.append(Cost("optimiser", 0, {}, {"optimiser": 7 * values}, values))
     return found
 
 
-def count_parameters(size: Size) -> int:
-    """Count weights and biases of the layers, those of batch norm too."""
-    total = 0
-    for layer in layers(size):
-        total += layer.kernel_size * layer.inner * layer.outer + layer.outer * (3 if layer.normed else 1)
-    return total
-
-
-def _cost(layer: Layer, mode: Mode, width: int) -> Cost:
+def _cost(layer: Layer, training: bool, width: int) -> Cost:
     read, written = width * layer.rows * layer.inner, width * layer.rows * layer.outer
-    training = mode == "training"
     traffic: dict[str, int] = {}
-    if layer.kind != "linear":
-        if training:
-            traffic["norm and ReLU"] = 7 * written
-        if layer.kind == "intra":
-            passes = 2 if training and not layer.first else 1
-            traffic["neighbour sums"] = passes * 2 * min(read, written)
-            if layer.inner == layer.outer:
-                traffic["residual"] = (2 if training else 1) * read
-        if layer.pooled:
-            coarse = round(written * layer.pooled)
-            traffic["pooling"] = (2 if training else 1) * (written + coarse)
+    if layer.kind != "linear" and training:
+        traffic["norm and ReLU"] = 7 * written
+    if layer.kind == "intra":
+        passes = 2 if training and not layer.first else 1
+        traffic["neighbour sums"] = passes * 2 * min(read, written)
+        if layer.inner == layer.outer:
+            traffic["residual"] = (2 if training else 1) * read
+    if layer.pooled:
+        traffic["pooling"] = (2 if training else 1) * (written + round(written * layer.pooled))
     products = {"forward": _ways(layer, lambda rows, inner, outer: ("nn", rows, inner, outer), wide="inner")}
     if training:
         if not layer.first:
             products["input gradient"] = _ways(layer, lambda rows, c, f: ("nt", rows, f, c), wide="outer")
         products["weight gradient"] = _ways(layer, lambda rows, c, f: ("tn", c, rows, f), wide="inner")
-    name = f"{layer.kind} {layer.inner} -> {layer.outer}"
-    name = "head: " + name if layer.kind == "linear" else f"level {layer.level}: {name}"
-    return Cost(name, layer.macs, products, traffic, written)
+    return Cost(str(layer), layer.macs, products, traffic, written)
 
 
 def _ways(
@@ -132,11 +117,10 @@ def _ways(
 ) -> tuple[tuple[Product, ...], ...]:
     """Return one product per tap and, where there are several taps, also one product over all of them."""
     each = tuple(product(rows, layer.inner, layer.outer) for rows in layer.taps if rows > 0)
-    if len(each) == 1:
-        return (each,)
     count = len(each)
-    rows = sum(layer.taps) // count
-    inner, outer = layer.inner, layer.outer
+    if count == 1:
+        return (each,)
+    rows, inner, outer = sum(layer.taps) // count, layer.inner, layer.outer
     together = product(rows, count * inner, outer) if wide == "inner" else product(rows, inner, count * outer)
     return each, (together,)
 
@@ -146,80 +130,52 @@ def key_of(product: Product) -> str:
     return "mm {} {}x{}x{}".format(*product)
 
 
-class Roof:
-    """Times all products and copies of a size, each once per call.
-
-    Parameters
-    ----------
-    size
-        The model and batch.
-    modes
-        Which of training and inference.
-    dtype
-        Type of the features.
-    product_dtype
-        Type of the operands of products.
-    """
-
-    def __init__(self, size: Size, modes: tuple[Mode, ...], dtype: torch.dtype, product_dtype: torch.dtype) -> None:
-        products: set[Product] = set()
-        copies: set[int] = set()
-        for mode in modes:
-            for cost in costs(size, mode, dtype.itemsize):
-                products |= {item for ways in cost.products.values() for way in ways for item in way}
-                copies.add(cost.copied)
-        largest = [max(m * k for _, m, k, _ in products), max(k * n for _, _, k, n in products)]
-        largest.append(max(m * n for _, m, _, n in products))
-        self.buffers = [torch.full((count,), 0.5, dtype=product_dtype) for count in largest]
-        self.copied = [torch.full((max(copies) // dtype.itemsize,), 0.5, dtype=dtype) for _ in range(2)]
-        self.actions: dict[str, Callable[[], object]] = {}
-        for item in sorted(products):
-            self.actions[key_of(item)] = self._product(item)
-        for size_in_bytes in sorted(copies):
-            self.actions[f"copy {size_in_bytes}"] = self._copy(size_in_bytes // dtype.itemsize)
-        self.counts: dict[str, int] = {}
-
-    def _product(self, item: Product) -> Callable[[], object]:
-        transposed, m, k, n = item
-        left, right, result = self.buffers
-        one = self._matrix(left, k, m).T if transposed == "tn" else self._matrix(left, m, k)
-        other = self._matrix(right, n, k).T if transposed == "nt" else self._matrix(right, k, n)
-        out = self._matrix(result, m, n)
-        return lambda: torch.mm(one, other, out=out)
-
-    @staticmethod
-    def _matrix(buffer: Tensor, rows: int, columns: int) -> Tensor:
-        return buffer[: rows * columns].view(rows, columns)
-
-    def _copy(self, count: int) -> Callable[[], object]:
-        source, target = (buffer[:count] for buffer in self.copied)
-        return lambda: target.copy_(source)
-
-    def __call__(self) -> dict[str, float]:
-        """Time everything once and return seconds; each was run once before in the same call, so its data are warm."""
-        return {name: self._time(name, action) for name, action in self.actions.items()}
-
-    @torch.inference_mode()
-    def _time(self, name: str, action: Callable[[], object]) -> float:
-        start = time.perf_counter()
-        action()
-        if name not in self.counts:
-            self.counts[name] = math.ceil(SHORTEST / max(time.perf_counter() - start, 1e-7))
-        start = time.perf_counter()
-        for _ in range(self.counts[name]):
-            action()
-        return (time.perf_counter() - start) / self.counts[name]
+def _pieces(size: Size, modes: Sequence[str], width: int) -> tuple[list[Product], list[int]]:
+    """Return the products, and the bytes of the copies, that the roofline is made of."""
+    found = [cost for mode in modes for cost in costs(size, mode, width)]
+    products = {item for cost in found for ways in cost.products.values() for way in ways for item in way}
+    return sorted(products), sorted({cost.copied for cost in found})
 
 
-def make(size: dict[str, Any], modes: list[Mode], dtype: str) -> tuple[dict[str, Any], dict[str, Roof]]:
-    """Build the roof for a worker."""
+def entry_of(size: Size, modes: Sequence[str], dtype: str, device: str = "cpu") -> Entry:
+    """Return the entry that times all products and copies of a size; each turn begins with a run to warm the data."""
+    products, copies = _pieces(size, modes, getattr(torch, dtype).itemsize)
+    names = [*map(key_of, products), *(f"copy {copied}" for copied in copies)]
+    options = {"size": size, "modes": modes, "dtype": dtype, "device": device}
+    return Entry(f"roofline {dtype}", build, options, names, least=SHORTEST, warm_up=True)
+
+
+def build(size: Size, modes: Sequence[str], dtype: str, device: str) -> Built:
+    """Build the buffers, which all products and copies share."""
     features = getattr(torch, dtype)
-    multiplied = torch.float32 if features == torch.bfloat16 and not bf16_instructions() else features
-    return {}, {"measure": Roof(Size(**size), tuple(modes), features, multiplied)}
+    narrow = features == torch.bfloat16 and device == "cpu" and not bf16_instructions()
+    products, copies = _pieces(size, modes, features.itemsize)
+    largest = [max(m * k for _, m, k, _ in products), max(k * n for _, _, k, n in products)]
+    largest.append(max(m * n for _, m, _, n in products))
+    multiplied = torch.float32 if narrow else features
+    buffers = [torch.full((count,), 0.5, dtype=multiplied, device=device) for count in largest]
+    copied = [torch.full((max(copies) // features.itemsize,), 0.5, dtype=features, device=device) for _ in range(2)]
+    actions = {key_of(item): product_of(item, buffers) for item in products}
+    actions |= {f"copy {count}": _copy(count // features.itemsize, *copied) for count in copies}
+    return Built(actions)
+
+
+def product_of(item: Product, buffers: Sequence[Tensor]) -> Callable[[], object]:
+    """Return what multiplies the first buffer with the second into the third."""
+    transposed, m, k, n = item
+    left, right, result = buffers
+    one = left[: m * k].view(k, m).T if transposed == "tn" else left[: m * k].view(m, k)
+    other = right[: k * n].view(n, k).T if transposed == "nt" else right[: k * n].view(k, n)
+    out = result[: m * n].view(m, n)
+    return lambda: torch.mm(one, other, out=out)
+
+
+def _copy(count: int, source: Tensor, target: Tensor) -> Callable[[], object]:
+    return lambda: target[:count].copy_(source[:count])
 
 
 def height(found: list[Cost], seconds: Mapping[str, float], batch: int) -> dict[str, Any]:
-    """Put the roof together.
+    """Put the roofline together.
 
     Parameters
     ----------
@@ -236,7 +192,6 @@ def height(found: list[Cost], seconds: Mapping[str, float], batch: int) -> dict[
         Seconds per sample: of the products, the traffic and both, and for each layer with bytes and GFLOP/s.
     """
     table: list[dict[str, Any]] = []
-    all_products = all_traffic = 0.0
     for cost in found:
         products = {
             part: min(sum(seconds[key_of(item)] for item in way) for way in ways) / batch
@@ -245,22 +200,16 @@ def height(found: list[Cost], seconds: Mapping[str, float], batch: int) -> dict[
         rate = 2 * cost.copied / seconds[f"copy {cost.copied}"]
         traffic = sum(cost.traffic.values()) / rate / batch
         total = sum(products.values())
-        all_products += total
-        all_traffic += traffic
         table.append(
             {
                 "layer": cost.name,
-                "products": products,
+                "products": total,
                 "gflops_per_second": 2e-9 * cost.macs * len(products) / total / batch if products else None,
-                "bytes": cost.traffic,
+                "bytes": sum(cost.traffic.values()),
                 "copy_gb_per_second": 1e-9 * rate,
                 "traffic": traffic,
                 "seconds": total + traffic,
             }
         )
-    return {
-        "seconds": all_products + all_traffic,
-        "products": all_products,
-        "traffic": all_traffic,
-        "layers": table,
-    }
+    whole = {part: sum(row[part] for row in table) for part in ("seconds", "products", "traffic")}
+    return {**whole, "layers": table}

@@ -1,6 +1,6 @@
 import pytest
 
-from benchmarks.regression import compare, ratios, read, store
+from benchmarks.ratios import compare, ratios, read, store
 from csgnn_dgl.errors import InputError
 
 MACHINE = {"vector_instructions": "AVX512", "bf16_instructions": True}

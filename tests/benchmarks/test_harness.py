@@ -1,0 +1,159 @@
+import os
+import signal
+import time
+
+import pytest
+import torch
+
+from benchmarks import harness
+from benchmarks.harness import (
+    Built,
+    Entry,
+    Session,
+    Worker,
+    Workers,
+    ended,
+    held,
+    measure,
+    measure_memory,
+    missing_text,
+    peak,
+    run,
+    summary,
+)
+from benchmarks.mapping import build_loading
+from csgnn_dgl.errors import InputError
+from tests.benchmarks.here import here as here
+
+
+class Noting:
+    """Stands for both processes, and notes what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def __getitem__(self, keep_blocks):
+        return self
+
+    def __call__(self, function, *arguments):
+        if function is run:
+            self.asked.append("".join(arguments[:2]))
+            return float(len(self.asked))
+        return function(*arguments)
+
+
+def build_numbers(value, fail=False):
+    """What the entries of these tests are."""
+    if fail:
+        raise RuntimeError("\n  cannot be built\n because")
+    return Built({"x": lambda: None, "y": lambda: None}, {"values": torch.tensor([value])})
+
+
+def entry(name, modes="x", **options):
+    optional = options.pop("optional", False)
+    return Entry(name, build_numbers, {"value": 1.0, **options}, tuple(modes), optional=optional)
+
+
+def test_turns_are_taken_in_rounds_that_begin_with_another_each_time():
+    here = Noting()
+    found = measure([entry("a"), entry("b", "xy")], 2, Session(), "title", workers=here)  # type: ignore[arg-type]
+    assert here.asked == [*("by", "ax", "bx"), *("ax", "bx", "by"), *("bx", "by", "ax")]
+    assert found.times["a"]["x"]["all"] == [4.0, 9.0]
+    assert found.times["b"]["y"]["all"] == [6.0, 8.0]
+    assert found.missing == {}
+
+
+def test_what_is_computed_is_compared_before_anything_is_timed():
+    here, seen = Noting(), {}
+
+    def verify(outputs):
+        seen.update(outputs)
+        raise RuntimeError("they differ")
+
+    with pytest.raises(RuntimeError, match="they differ"):
+        measure([entry("a"), entry("b", value=2.0)], 1, Session(), "title", verify, here)  # type: ignore[arg-type]
+    assert {name: of_name["values"].item() for name, of_name in seen.items()} == {"a": 1.0, "b": 2.0}
+    assert here.asked == []
+
+
+def test_what_may_fail_to_be_built_is_left_out_in_one_line():
+    def go(*entries):
+        return measure(entries, 1, Session(), "title", workers=Noting())  # type: ignore[arg-type]
+
+    found = go(entry("a"), entry("b", fail=True, optional=True))
+    assert list(found.times) == ["a"]
+    assert missing_text(found.missing) == "b: not available: cannot be built"
+    with pytest.raises(RuntimeError, match="cannot be built"):
+        go(entry("a"), entry("b", fail=True))
+    with pytest.raises(InputError, match="b: not available"):
+        go(entry("b", fail=True, optional=True))
+
+
+def test_an_action_is_repeated_until_its_time_is_over(monkeypatch):
+    ticks = iter([0.0, 0.04, 0.12])
+    calls = []
+    monkeypatch.setattr(harness, "timer", lambda: next(ticks))
+    monkeypatch.setitem(harness._BUILT, "a", Built({"x": lambda: calls.append(1)}))
+    assert run("a", "x", least=0.1) == pytest.approx(0.04)
+    assert len(calls) == 3
+    ticks = iter([0.0, 0.5, 0.5])
+    assert run("a", "x", least=0.1, warm_up=True) == 0.5
+    assert len(calls) == 5
+
+
+def test_median_and_quartiles():
+    assert summary([4.0, 1.0, 2.0, 3.0, 5.0]) == {
+        "median": 3.0,
+        "lower_quartile": 2.0,
+        "upper_quartile": 4.0,
+        "all": [4.0, 1.0, 2.0, 3.0, 5.0],
+    }
+
+
+def test_a_worker_is_another_process_that_tells_its_faults(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Workers(Session(threads=1)) as workers:
+        worker = workers[True]
+        assert workers[True] is worker
+        assert worker(torch.get_num_threads) == 1
+        assert worker(os.getpid) != os.getpid()
+        loading = Entry("data", build_loading, {"source": str(tmp_path / "nothing"), "num_points": 9, "batch": 1}, ())
+        with pytest.raises(InputError, match="nothing"):
+            worker(harness.build, loading)
+        with pytest.raises(InputError, match="invalid literal for int"):
+            worker(int, "a")
+        with pytest.raises(RuntimeError, match="KeyError: 'tube'"):
+            worker(run, "tube", "x")
+        os.kill(worker(os.getpid), signal.SIGKILL)
+        with pytest.raises(InputError, match="at getpid, most likely for want of memory; lower --batch"):
+            worker(os.getpid)
+    assert str(ended(-11, "run")) == "the measuring process ended with code -11 at run"
+
+
+def test_a_worker_has_no_more_time_than_there_is():
+    with (
+        Worker(Session(deadline=time.time() + 0.1)) as worker,
+        pytest.raises(InputError, match="the time was over at sleep"),
+    ):
+        worker(time.sleep, 60)
+
+
+def test_memory_is_that_of_the_process():
+    before, now = peak("cpu"), held("cpu")
+    assert 1e6 < now <= before
+    block = bytearray(200 << 20)
+    assert peak("cpu") >= now + len(block) - 1e6
+
+
+def test_memory_is_that_of_an_entry_and_its_first_mode(here):
+    calls: list[object] = []
+
+    def build_block(size):
+        blocks = [bytearray(size)]
+        return Built({"x": lambda: calls.append(len(blocks)), "y": lambda: calls.append("y")})
+
+    entry = Entry("a", build_block, {"size": peak("cpu") - held("cpu") + (100 << 20)}, ("x", "y"))
+    found = measure_memory(entry, 2, "cpu", Session())
+    assert found["added"] == found["peak"] - found["before"] >= 90 << 20
+    assert found["seconds"] >= 0
+    assert calls == [1, 1]
