@@ -198,3 +198,66 @@ def test_a_loaded_model_learns(case: Case, tmp_path: Path) -> None:
         losses[-1].backward()
         optimizer.step()
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.slow
+@every
+def test_compiled_by_torch_a_model_answers_alike(case: Case) -> None:
+    torch.compiler.reset()
+    model, inputs = case.model(), case.inputs()
+    with torch.no_grad():
+        found = torch.compile(model, backend="eager")(*inputs)
+    torch.testing.assert_close(found, model(*inputs), **TOLERANCE[torch.float32])
+
+
+class OnGrid(nn.Module):
+    """What a model makes of features on the grid, as a module."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.model.forward_grid(features)
+
+
+def exportable(case: Case) -> tuple[nn.Module, Tensor, int]:
+    """What of a model is to be compiled whole and exported, an input of it, and the axis of the batch."""
+    model = case.model()
+    if not hasattr(case.kind, "forward_grid"):
+        return model, case.inputs()[0], 0
+    grid = model.encoder.grid
+    shape = (grid.num_spheres, grid.levels[-1].num_vertices, 3, model.config["channels"])
+    return OnGrid(model), torch.rand(shape), 2
+
+
+whole = pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if isinstance(case, Clouds) or hasattr(case.kind, "forward_grid")],
+    ids=lambda case: f"{case.registry.task}-{case.name}",
+)
+
+
+@whole
+def test_classifiers_and_what_works_on_the_grid_are_one_graph(case: Case) -> None:
+    torch.compiler.reset()
+    module, inputs, _ = exportable(case)
+    found = []
+    for function in (module, torch.compile(module, backend="aot_eager", fullgraph=True)):
+        module.zero_grad()
+        result = function(inputs)
+        result.square().sum().backward()
+        found.append([result.detach(), *(p.grad for p in module.parameters() if p.grad is not None)])
+    assert len(found[0]) == len(found[1])
+    for one, other in zip(*found, strict=True):
+        scale = float(one.abs().max()) or 1.0
+        torch.testing.assert_close(other / scale, one / scale, **TOLERANCE[torch.float32])
+
+
+@whole
+def test_they_can_be_exported_for_batches_of_any_size(case: Case) -> None:
+    module, inputs, axis = exportable(case)
+    program = torch.export.export(module, (inputs,), dynamic_shapes=({axis: torch.export.Dim("batch", min=2)},))
+    for size in (3, 5):
+        samples = torch.cat([inputs, inputs], dim=axis).narrow(axis, 0, size)
+        torch.testing.assert_close(program.module()(samples), module(samples), **TOLERANCE[torch.float32])
