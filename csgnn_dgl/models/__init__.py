@@ -3,6 +3,7 @@
 from csgnn_dgl.models.base import Model, Registry
 from csgnn_dgl.models.classifiers import CLASSIFIERS, CSGNN, Classifier
 from csgnn_dgl.models.dos import AGNI, CSGNNDOS, DOS_MODELS, DOSModel, SchNet, StructureMean
+from csgnn_dgl.models.encoder import ConcentricEncoder
 
 __all__ = [
     "AGNI",
@@ -11,6 +12,7 @@ __all__ = [
     "CSGNNDOS",
     "DOS_MODELS",
     "Classifier",
+    "ConcentricEncoder",
     "DOSModel",
     "Model",
     "Registry",
