@@ -10,6 +10,7 @@ from torch import Tensor
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.location import ROUNDING, TriangleLocator
 from csgnn_dgl.mapping.tables import TableModule
+from csgnn_dgl.tracing import traced
 
 
 class PointMapping(TableModule):
@@ -77,6 +78,8 @@ class PointMapping(TableModule):
         self.num_vertices = len(self.locator.vertices)
         self.num_cells = len(diameters)
         self.has_gaps = bool((spheres < 0).any())
+        self.central_spheres = [int(sphere) for sphere in spheres[:, 0] if sphere >= 0]
+        self.central_gamma = float(-math.log(threshold) / diameters[0] ** 2)
         self.add_table("cell_spheres", spheres)
         self.add_table("cell_gamma", -math.log(threshold) / diameters**2)
 
@@ -111,13 +114,19 @@ class PointMapping(TableModule):
         batch, number, _ = clouds.shape
         points = clouds.reshape(-1, 3).t().contiguous()
         norms = _norms(points.detach())
-        smallest, largest = torch.stack(norms.aminmax()).tolist()
-        if not largest <= 1 + slack:
-            _explain_bad_points(clouds)
+        if traced():
+            # All steps are recorded, needed or not. The check comes when they run; where it was left out, as in ONNX,
+            # the features are not numbers.
+            inside = norms.amax(dim=0) <= 1 + slack
+            torch._assert_async(inside, "points must be finite and lie in the unit ball")
+        else:
+            smallest, largest = torch.stack(norms.aminmax()).tolist()
+            if not largest <= 1 + slack:
+                _explain_bad_points(clouds)
 
         flat = _zeros(self.num_spheres * self.num_vertices * batch * self.channels, points)
         sample = torch.arange(batch, device=points.device).repeat_interleave(number)
-        if smallest <= ROUNDING[points.dtype]:
+        if traced() or smallest <= ROUNDING[points.dtype]:
             central = norms <= ROUNDING[points.dtype]
             self._add_central(flat, torch.where(central, points, 0), central, batch)
             others = (~central).nonzero().squeeze(1)
@@ -126,12 +135,14 @@ class PointMapping(TableModule):
         norms = _norms(points)
         located = self.locator(points.detach(), norms.detach())
         weight = None
-        if len(located.tied):
+        if traced() or len(located.tied):
             share = located.share.to(points.dtype)
-            weight = share.new_ones(len(sample)).index_copy_(0, located.tied, share)
+            weight = torch.ones_like(sample, dtype=share.dtype).index_copy_(0, located.tied, share)
             again, part = located.tied[located.other], share[located.other]
             self._add(flat, points[:, again], norms[again], sample[again], located.other_face, part, batch)
         self._add(flat, points, norms, sample, located.face, weight, batch)
+        if traced():
+            flat = torch.where(inside, flat, torch.nan)
         return flat.view(self.num_spheres, self.num_vertices, batch, self.channels)
 
     def _add(
@@ -183,13 +194,12 @@ class PointMapping(TableModule):
         along = (vertices[:, :, None] * total).sum(dim=1)
         share = (self.locator.fans >= 0).sum(dim=1).to(dtype) / len(self.locator.faces)
         features = flat.view(self.num_spheres, self.num_vertices, batch, self.channels)
-        gamma = float(self.cell_gamma[0])
-        for sphere in self.cell_spheres[:, 0].tolist():
-            if sphere >= 0:
-                radius = (sphere + 1) / (self.num_spheres * self.channels)
-                kernel = math.exp(-gamma * radius**2)
-                values = share[:, None] * kernel * (count + 2 * gamma * radius * along)
-                features[sphere // self.channels, :, :, sphere % self.channels] += values
+        gamma = self.central_gamma
+        for sphere in self.central_spheres:
+            radius = (sphere + 1) / (self.num_spheres * self.channels)
+            kernel = math.exp(-gamma * radius**2)
+            values = share[:, None] * kernel * (count + 2 * gamma * radius * along)
+            features[sphere // self.channels, :, :, sphere % self.channels] += values
 
 
 def check_sizes(num_spheres: int, channels: int, threshold: float) -> None:
@@ -253,7 +263,7 @@ def _zeros(size: int, like: Tensor) -> Tensor:
     NumPy asks Linux for huge pages, torch does not: for the tens of megabytes of a batch this saves most of
     the time.
     """
-    if like.device.type != "cpu":
+    if like.device.type != "cpu" or traced():
         return torch.zeros(size, dtype=like.dtype, device=like.device)
     memory = np.empty(size, dtype=np.float64 if like.dtype == torch.float64 else np.float32)
     return torch.from_numpy(memory).zero_()

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from csgnn_dgl.tracing import traced
+
 
 def centre_clouds(points: Tensor) -> Tensor:
     """Move the mean of each cloud's points to the origin, x -> x - mean(x).
@@ -43,7 +45,9 @@ def scale_to_unit_ball(points: Tensor) -> Tensor:
     x, y, z = points.unbind(-1)
     largest = (x * x + y * y + z * z).amax(dim=-1).sqrt()
     bad = ~(torch.isfinite(largest) & (largest > 0))
-    if bad.any():
+    if traced():
+        torch._assert_async(~bad.any(), "a cloud has all points at the origin, or coordinates that are not finite")
+    elif bad.any():
         index = int(bad.nonzero()[0])
         value = float(largest[index].detach())
         fault = "all points at the origin" if value == 0 else "a coordinate that is NaN or infinite"

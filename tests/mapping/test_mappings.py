@@ -311,3 +311,20 @@ def test_shows_its_arguments(kind):
     assert (mapping.level, mapping.num_vertices) == (2, 162)
     assert not mapping.state_dict()
     assert not list(mapping.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_traced_mappings_do_the_same(rng):
+    mapping, points = PrismMapping(1, 3, 2), clouds(1, 6, rng, count=5)
+    assert (points.norm(dim=2) == 0).any()
+    example, expected = torch.rand_like(points) / 2, mapping(points)
+    exported = torch.export.export(mapping, (example,), dynamic_shapes=({0: torch.export.Dim("B")},)).module()
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        compiled = torch.compile(mapping, backend="eager", fullgraph=True)
+        for recorded in (exported, compiled):
+            assert torch.equal(recorded(points), expected)
+            with pytest.raises(RuntimeError, match="points must be finite and lie in the unit ball"):
+                recorded(3 * points)
+    traced = torch.jit.trace(mapping, example, check_trace=False)
+    assert torch.equal(traced(points), expected)
+    assert traced(3 * points).isnan().all()  # it has no checks

@@ -34,3 +34,16 @@ def test_clouds_without_a_size_are_refused(value: float, fault: str) -> None:
     points = torch.cat([torch.ones(1, 4, 3), torch.full((1, 4, 3), value)])
     with pytest.raises(ValueError, match=f"cloud 1 of the batch has {fault}; remove it or mend its points"):
         scale_to_unit_ball(points)
+
+
+def test_a_traced_scaling_does_the_same_and_refuses_the_same() -> None:
+    class Scaling(torch.nn.Module):
+        def forward(self, points: torch.Tensor) -> torch.Tensor:
+            return scale_to_unit_ball(points)
+
+    points = torch.randn(2, 9, 3)
+    exported = torch.export.export(Scaling(), (points + 1,)).module()
+    for recorded in (exported, torch.compile(scale_to_unit_ball, backend="eager", fullgraph=True)):
+        assert torch.equal(recorded(points), scale_to_unit_ball(points))
+        with pytest.raises(RuntimeError, match="a cloud has all points at the origin"):
+            recorded(0 * points)
