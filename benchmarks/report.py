@@ -154,18 +154,6 @@ def draw_speed(sizes: Mapping[str, Mapping[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def draw_bars(panels: Sequence[tuple[str, str, Mapping[str, float]]], path: Path) -> None:
-    """Draw panels (title, unit, values) of horizontal bars beside each other."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.0 * len(panels), 2.8), layout="constrained")
-    for axes, (title, unit, values) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _bars(axes, values)
-        axes.set_title(title)
-        axes.set_xlabel(unit)
-    figure.savefig(path, dpi=110)
-
-
 def _bars(axes: Any, values: Mapping[str, float]) -> None:
     bars = axes.barh(list(values), list(values.values()), color="tab:blue", alpha=0.7)
     axes.bar_label(bars, labels=[number(value) for value in values.values()], padding=2, fontsize=8)
