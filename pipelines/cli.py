@@ -8,6 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import lightning.pytorch as L
+from lightning.pytorch.callbacks import TQDMProgressBar
+
 import configs
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import import_path
@@ -15,7 +18,8 @@ from csgnn_dgl.training import Run, Task
 from csgnn_dgl.training.config import STAGES, Parser, config_of_checkpoint, parse, parser_of, read_yaml, words_of
 from csgnn_dgl.training.experiment import Experiment, Interrupted, resumable
 from csgnn_dgl.training.results import Results
-from pipelines.terminal import INTERRUPTED, EpochBar, EpochLines, say
+from csgnn_dgl.training.runs import epoch_is_whole
+from pipelines.terminal import INTERRUPTED, say
 
 LATEST = ""
 """What ``--resume`` without a run folder means."""
@@ -159,3 +163,34 @@ def find_config(name: str) -> Path:
         raise InputError(str(error)) from error
     read_yaml(found)
     return found
+
+
+class EpochBar(TQDMProgressBar):
+    """Lightning's progress bar, counting epochs from 1."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Begin the bar of the epoch."""
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+
+class EpochLines(L.Callback):
+    """Prints one line per epoch, which stays where a progress bar does not.
+
+    Parameters
+    ----------
+    keys
+        Format of each measured value by its name.
+    """
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        self.keys = keys
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Print the measured values that `keys` maps to a format."""
+        if not epoch_is_whole(trainer):
+            say(f"epoch {trainer.current_epoch + 1} was cut short by the limit on time or steps and is not kept")
+            return
+        values: dict[str, Any] = {**trainer.callback_metrics}
+        parts = [form.format(float(values[key])) for key, form in self.keys.items() if key in values]
+        say(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}: " + ", ".join(parts))

@@ -1,0 +1,29 @@
+import pytest
+
+from pipelines import dos
+from pipelines.__main__ import main, programs
+
+
+def test_every_program_is_listed_with_what_it_does(capsys):
+    assert main(["--help"]) == main([]) == 0
+    shown = capsys.readouterr().out
+    assert list(programs()) == ["benchmark", "dos", "modelnet"]
+    for name, text in programs().items():
+        assert f"  {name:<12}{text}\n" in shown
+    assert "Train and test classifiers of point clouds." in shown
+
+
+def test_a_program_gets_its_words_and_its_name(monkeypatch):
+    monkeypatch.setattr(dos, "main", lambda words, program: len(words) if program == "csgnn dos" else 0)
+    assert main(["dos", "fit", "--x", "1"]) == 3
+
+
+def test_programs_say_how_they_were_called(capsys):
+    with pytest.raises(SystemExit):
+        main(["dos", "table", "--help"])
+    assert "usage: csgnn dos table" in capsys.readouterr().out
+
+
+def test_other_names_are_refused(capsys):
+    assert main(["cli"]) == 2
+    assert capsys.readouterr().err == "error: 'cli' is no program; give one of benchmark, dos, modelnet\n"
