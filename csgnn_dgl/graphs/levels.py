@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from csgnn_dgl._compilers import asked_once, left_out
 from csgnn_dgl.geometry.icosphere import icosphere, level_of
 from csgnn_dgl.graphs.heterograph import INTRA, NODE, RADIAL, concentric_heterograph
 from csgnn_dgl.graphs.pooling import COARSE, FINE, POOL, pooling_graph
@@ -53,7 +54,7 @@ class _Structure(nn.Module, ABC):
         return self._graph
 
     @classmethod
-    @torch.compiler.disable
+    @left_out
     def _says(cls, graph: Any) -> Self:
         """Return the structure that says what a DGL graph does; the graph is read once, and again once edited."""
         if graph.batch_size > 1:
@@ -70,7 +71,7 @@ class _Structure(nn.Module, ABC):
         structure._marks = _marks(structure._graph)
         return structure
 
-    @torch.compiler.assume_constant_result
+    @asked_once
     def _is_edited(self) -> bool:
         """Say whether there is a DGL graph that says something else than the tables; compilers ask once."""
         return self._graph is not None and not _same(self._marks, _marks(self._graph))

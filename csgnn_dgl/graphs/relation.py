@@ -30,9 +30,12 @@ class Relation(nn.Module):
         Target t reads the nodes ``sources[offsets[t]:offsets[t + 1]]``, in the order of the edge list.
     targets, reverse_offsets
         Source s is read by the nodes ``targets[reverse_offsets[s]:reverse_offsets[s + 1]]``, in the same order.
+    padded
+        (targets, most sources of a target) the same sources; the number of source nodes, where a target has fewer.
         All are int32, or int64 where that does not suffice.
     """
 
+    padded: Tensor
     sources: Tensor
     offsets: Tensor
     targets: Tensor
@@ -47,6 +50,11 @@ class Relation(nn.Module):
         self._add("offsets", _offsets(target, shape[1], copies).to(dtype))
         self._add("targets", side_by_side(target[by_source], shape[1], copies).to(dtype))
         self._add("reverse_offsets", _offsets(source, shape[0], copies).to(dtype))
+        target, source = target[by_target], source[by_target]
+        degree = torch.bincount(target, minlength=shape[1])
+        padded = source.new_full((shape[1], int(degree.max()) if len(degree) else 0), copies * shape[0])
+        padded[target, torch.arange(len(target), device=target.device) - (degree.cumsum(0) - degree)[target]] = source
+        self._add("padded", side_by_side(padded, shape[0], copies).clamp(max=copies * shape[0]).to(dtype))
 
     def on(self, device: torch.device | str) -> Self:
         """Return the relation itself if it is on `device`, else a copy there, which is kept."""
@@ -90,9 +98,7 @@ class PoolingRelation(Relation):
         super().__init__(source, target, shape, copies)
         degree = torch.bincount(target, minlength=shape[1])
         place = torch.arange(len(target), device=target.device) - (degree.cumsum(0) - degree)[target]
-        table = source[degree.cumsum(0) - degree][:, None].repeat(1, int(degree.max()))
-        table[target, place] = source
-        self._add("table", side_by_side(table, shape[0], copies))
+        self._add("table", torch.where(self.padded < copies * shape[0], self.padded, self.padded[:, :1]).long())
 
         by_source = torch.argsort(source, stable=True)
         readers, places = target[by_source], place[by_source]

@@ -4,8 +4,17 @@ from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.dropout import SharedDropout
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.intra import IntraSphereConv
-from csgnn_dgl.nn.norm import NormReLU
+from csgnn_dgl.nn.norm import NormReLU, without_observing
 from csgnn_dgl.nn.pool import SpherePool
 from csgnn_dgl.nn.radial import RadialConv
 
-__all__ = ["ConcentricBlock", "Form", "IntraSphereConv", "NormReLU", "RadialConv", "SharedDropout", "SpherePool"]
+__all__ = [
+    "ConcentricBlock",
+    "Form",
+    "IntraSphereConv",
+    "NormReLU",
+    "RadialConv",
+    "SharedDropout",
+    "SpherePool",
+    "without_observing",
+]

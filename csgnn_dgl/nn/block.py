@@ -108,7 +108,7 @@ def _layer(conv: Any, norm: Any, residual: bool, level: ConcentricLevel, feature
     if not conv.takes_kernels(level, features):
         return None
     bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
-    edges = conv.edges(level, features) if kind is IntraSphereConv else ()
+    edges = conv.edges(level, features)[:4] if kind is IntraSphereConv else ()
     statistics = (norm.running_mean, norm.running_var, norm.eps, norm.measures)
     return Layer(conv.weight, bias, norm.weight, norm.bias, *statistics, residual, edges)
 

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from csgnn_dgl._compilers import asked_once
 from csgnn_dgl.nn.ops import library
 from csgnn_dgl.nn.ops.registry import transformed
 
@@ -64,12 +65,27 @@ def fit(features: Tensor, weight: Tensor | None = None) -> bool:
     )
 
 
+@asked_once
 def _available() -> bool:
     return library.available()
 
 
-# What torch.compiler.assume_constant_result sets, without importing all of the compiler.
-_available._dynamo_marked_constant = True  # type: ignore[attr-defined]
+def refers(form: Form, features: Tensor) -> bool:
+    """Say whether a layer of this form sends messages with DGL. Where there are no features, torch does as well.
+
+    Raises
+    ------
+    ValueError
+        If it must and cannot.
+    """
+    if form != "reference":
+        return False
+    if transformed() or torch._C._dispatch_keys(features).has(torch._C.DispatchKey.Python):
+        raise ValueError(
+            "form='reference' sends messages with DGL, which torch can neither trace nor transform nor differentiate "
+            "forward; use form='auto' or 'fast'"
+        )
+    return features.numel() > 0
 
 
 def check_features(features: Tensor, num_nodes: int, num_spheres: int, channels: int | None = None) -> Tensor:

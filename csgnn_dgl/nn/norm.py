@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from csgnn_dgl.nn.moments import Moments, num_processes, sum_across_processes
+from csgnn_dgl.nn.ops.registry import traced, transformed
 
 
 class NormReLU(nn.Module):
@@ -71,17 +72,24 @@ class NormReLU(nn.Module):
             self.check_count(len(rows))
         if self.measures and num_processes() > 1:
             return _AcrossProcesses.apply(rows, self.weight, self.bias, self).view(features.shape)
-        mean, variance, share = self.running_mean, self.running_var, 0.0
-        if self.measures and self.observing:
+        mean: Tensor | None = self.running_mean
+        variance: Tensor | None = self.running_var
+        share = 0.0
+        if self.measures and (traced() or transformed()):
+            # The share is a number of Python's, which a trace would keep as it is.
+            mean = variance = None
+            if self.observing:
+                self.observe(Moments.of(rows.detach()))
+        elif self.measures and self.observing:
             share = self._share()
         elif self.measures:  # as many tensors as when observing: checkpointing counts what is kept for the gradient
-            mean, variance = mean.clone(), variance.clone()
+            mean, variance = self.running_mean.clone(), self.running_var.clone()
         result = nn.functional.batch_norm(rows, mean, variance, self.weight, self.bias, self.measures, share, self.eps)
         return result.relu_().view(features.shape)
 
     def check_count(self, count: int) -> None:
         """Raise ValueError unless there is something to normalise."""
-        if count * num_processes() == 1:
+        if count == 0 or count * num_processes() == 1:
             raise ValueError("batch norm needs more than one observation of a channel in training; use a larger batch")
 
     @torch.no_grad()
@@ -89,10 +97,23 @@ class NormReLU(nn.Module):
         """Add the moments of a batch to the running averages."""
         if not self.observing:
             return
-        share = self._share()
+        if torch._C._are_functorch_transforms_active():
+            raise RuntimeError(
+                "a batch norm in training moves its running averages, which the transforms of torch.func cannot do; "
+                "use model.eval(), or csgnn_dgl.nn.without_observing(model) around the call"
+            )
         unbiased = moments.scatter / (moments.total - 1).clamp(min=1)
-        self.running_mean.lerp_(moments.mean.to(self.running_mean.dtype), share)
-        self.running_var.lerp_(unbiased.to(self.running_var.dtype), share)
+        pairs = ((self.running_mean, moments.mean), (self.running_var, unbiased))
+        if traced():
+            self.num_batches_tracked += 1
+            self._count = None
+            weight = self.num_batches_tracked.double().reciprocal().clamp(min=self.momentum)
+            for average, value in pairs:
+                average.lerp_(value.to(average.dtype), weight.to(average.dtype))
+        else:
+            share = self._share()
+            for average, value in pairs:
+                average.lerp_(value.to(average.dtype), share)
 
     def forget(self) -> None:
         """Begin the running averages anew with the next batch."""

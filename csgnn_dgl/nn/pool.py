@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.levels import PoolingLevel
 from csgnn_dgl.graphs.pooling import COARSE, FINE
-from csgnn_dgl.nn.forms import Form, check_features, check_form, takes_kernels
+from csgnn_dgl.nn.forms import Form, check_features, check_form, refers, takes_kernels
 from csgnn_dgl.nn.ops import pool as ops
 from csgnn_dgl.nn.ops.intra import Edges, neighbour_sum
 
@@ -63,8 +63,8 @@ class SpherePool(nn.Module):
         num_spheres = len(features) if features.dim() == 4 else 1
         grid = check_features(features, step.num_fine, num_spheres)
         rows = grid.flatten(0, 1)
-        pooled = self._reference(step, rows) if self.form == "reference" else self._fast(step, rows)
-        return pooled if features.dim() == 3 else pooled.unflatten(0, (num_spheres, -1))
+        pooled = self._reference(step, rows) if refers(self.form, rows) else self._fast(step, rows)
+        return pooled if features.dim() == 3 else pooled.unflatten(0, (num_spheres, len(pooled) // num_spheres))
 
     def _reference(self, step: PoolingLevel, rows: Tensor) -> Tensor:
         fn = require_dgl().function
@@ -82,7 +82,7 @@ class SpherePool(nn.Module):
             pooled = neighbour_sum(rows.flatten(1), Edges.of(relation))
         if self.reduction == "mean":
             pooled = pooled / relation.offsets.diff()[:, None].to(pooled.dtype)
-        return pooled.view(-1, *rows.shape[1:])
+        return pooled.view(len(pooled), *rows.shape[1:])
 
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""
@@ -103,5 +103,12 @@ def overall_max(features: Tensor, form: Form = "auto") -> Tensor:
     -------
     torch.Tensor
         (B, C).
+
+    Raises
+    ------
+    ValueError
+        If the features have other axes, or `form` cannot take them.
     """
+    if features.dim() != 4:
+        raise ValueError(f"features of shape (R, V, B, C) expected, got {tuple(features.shape)}")
     return ops.overall_max(features, takes_kernels(form, features))

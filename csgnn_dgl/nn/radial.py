@@ -12,7 +12,7 @@ from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
 from csgnn_dgl.graphs.tables import check_kernel_size
-from csgnn_dgl.nn.forms import Form, check_features, check_form, takes_kernels
+from csgnn_dgl.nn.forms import Form, check_features, check_form, refers, takes_kernels
 from csgnn_dgl.nn.ops.library import MAX_TAPS
 from csgnn_dgl.nn.ops.radial import radial
 
@@ -91,7 +91,8 @@ class RadialConv(nn.Module):
         num_nodes = level.num_spheres * level.num_vertices
         grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
         kernels = self.takes_kernels(level, grid)
-        if self.form == "reference" or not level.has_radial_kernel(self.kernel_size):
+        complete = level.has_radial_kernel(self.kernel_size)
+        if refers(self.form if complete else "reference", grid):
             result = self._reference(level, grid)
         else:
             result = radial(grid, self.weight, self.bias, kernels)

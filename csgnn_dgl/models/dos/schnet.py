@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.environments import Environments
@@ -225,10 +224,9 @@ class _Messages(torch.autograd.Function):
         return pairs.collect(features, filters)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         features, filters = ctx.saved_tensors
         first, second = ctx.pairs.first, ctx.pairs.second
         filter_gradient = gradient[first] * features[second] + gradient[second] * features[first]
-        feature_gradient = ctx.pairs.collect(gradient, filters)
+        feature_gradient = _Messages.apply(gradient, filters, ctx.pairs)
         return feature_gradient.to(features.dtype), filter_gradient.to(filters.dtype), None

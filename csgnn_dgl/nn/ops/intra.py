@@ -14,17 +14,18 @@ from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, autocast_operands, dif
 
 
 class Edges(NamedTuple):
-    """Who reads whom: target t reads ``sources[offsets[t]:offsets[t + 1]]``, source s is read by ``targets[...]``."""
+    """Who reads whom, as the tables of a :class:`~csgnn_dgl.graphs.Relation` of the same names."""
 
     sources: Tensor
     offsets: Tensor
     targets: Tensor
     reverse_offsets: Tensor
+    padded: Tensor | None = None
 
     @classmethod
     def of(cls, relation: Relation) -> Edges:
         """Return the tables of a relation."""
-        return cls(relation.sources, relation.offsets, relation.targets, relation.reverse_offsets)
+        return cls(relation.sources, relation.offsets, relation.targets, relation.reverse_offsets, relation.padded)
 
     @property
     def reverse(self) -> Edges:
@@ -47,17 +48,18 @@ def neighbour_sum(features: Tensor, edges: Edges) -> Tensor:
     torch.Tensor
         (targets, M).
     """
-    if traced():
-        return _sum_by_adding(features, edges)
-    return _NeighbourSum.apply(features, *edges)
+    if edges.padded is not None and traced():
+        return _sum_by_reading(features, edges.padded)
+    return _NeighbourSum.apply(features, *edges[:4])
 
 
-def _sum_by_adding(features: Tensor, edges: Edges) -> Tensor:
-    count = len(edges.offsets) - 1
-    numbers = torch.arange(count, device=features.device)
-    target = torch.repeat_interleave(numbers, edges.offsets.diff(), output_size=len(edges.sources))
-    result = features.new_zeros(count, features.shape[1])
-    return result.index_add(0, target, features.index_select(0, edges.sources))
+def _sum_by_reading(features: Tensor, padded: Tensor) -> Tensor:
+    """Compute `neighbour_sum` in operators that every exporter knows."""
+    rows = torch.cat([features, features.new_zeros(1, features.shape[1])])
+    result = features.new_zeros(len(padded), features.shape[1])
+    for sources in padded.unbind(dim=1):
+        result = result + rows.index_select(0, sources)
+    return result
 
 
 class _NeighbourSum(torch.autograd.Function):
@@ -76,11 +78,11 @@ class _NeighbourSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        return _NeighbourSum.apply(gradient, *ctx.edges.reverse), None, None, None, None
+        return _NeighbourSum.apply(gradient, *ctx.edges.reverse[:4]), None, None, None, None
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *nothing: None) -> Tensor:
-        return _NeighbourSum.apply(tangent, *ctx.edges)
+        return _NeighbourSum.apply(tangent, *ctx.edges[:4])
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], features: Tensor, *edges: Tensor) -> tuple[Tensor, int]:
@@ -108,7 +110,7 @@ def intra(features: Tensor, weight: Tensor, bias: Tensor | None, edges: Edges, k
         (R, V, B, F).
     """
     if kernel:
-        return _intra(features.to(library.storage(features.dtype)), weight, bias, *edges)
+        return _intra(features.to(library.storage(features.dtype)), weight, bias, *edges[:4])
     features, weight = autocast_operands(features, weight)
     return intra_in_torch(features, weight, bias, edges)
 

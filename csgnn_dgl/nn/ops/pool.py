@@ -106,7 +106,7 @@ def overall_max(features: Tensor, kernel: bool) -> Tensor:
     torch.Tensor
         (B, C).
     """
-    rows = features.reshape(-1, features.shape[2] * features.shape[3])
+    rows = features.flatten(0, 1).flatten(1)
     if not transformed() and not (torch.is_grad_enabled() and features.requires_grad):
         maximum = rows.amax(dim=0)
     elif kernel and len(rows) < 2**31:

@@ -44,7 +44,7 @@ def radial(features: Tensor, weight: Tensor, bias: Tensor | None, kernel: bool) 
     if traced() or transformed():
         return radial_in_torch(features, weight, bias)
     bias = weight.new_zeros(weight.shape[2]) if bias is None else bias
-    return _InPlace.apply(features.flatten(1, 2), weight, bias).view(*features.shape[:-1], -1)
+    return _InPlace.apply(features.flatten(1, 2), weight, bias).view(*features.shape[:-1], weight.shape[2])
 
 
 def radial_in_torch(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -69,7 +69,7 @@ class _InPlace(torch.autograd.Function):
         features = features.contiguous()
         ctx.save_for_backward(features, weight)
         result = torch.addmm(bias, features.flatten(0, 1), weight[len(weight) // 2])
-        return _accumulate(result.view(*features.shape[:2], -1), features, weight, sign=1)
+        return _accumulate(result.view(*features.shape[:2], weight.shape[2]), features, weight, sign=1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:

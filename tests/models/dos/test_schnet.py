@@ -11,7 +11,7 @@ from torch import Tensor
 
 from csgnn_dgl.mapping import Environments, find_environments
 from csgnn_dgl.models import SchNet
-from csgnn_dgl.models.dos.schnet import Pairs, ShiftedSoftplus
+from csgnn_dgl.models.dos.schnet import Pairs, ShiftedSoftplus, _Messages
 from tests.models.dos.molecules import CELL, CUTOFF, PERIODIC, batch, crystal, positions, small
 from tests.tolerances import TOLERANCE
 
@@ -50,6 +50,41 @@ def test_the_model_is_what_plain_loops_compute_and_so_are_its_gradients() -> Non
     gradients = [torch.autograd.grad(dos.cumsum(dim=1).square().sum(), parameters) for dos in (got, wanted)]
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-9)
+
+
+def test_messages_can_be_differentiated_twice() -> None:
+    pairs = Pairs.of(crystal(3))
+    features = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    filters = torch.randn(len(pairs.first), 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda *tensors: _Messages.apply(*tensors, pairs), (features, filters))
+
+
+def test_a_loss_on_the_gradient_of_the_positions_reaches_the_weights() -> None:
+    model, found = small("schnet"), crystal(4)
+    weights = []
+    for dense in (False, True):
+        model.zero_grad()
+        vectors = found.vectors.clone().requires_grad_()
+        moved = Environments(vectors, found.centre, found.neighbour, len(found))
+        if dense:  # the same sums over pairs as rows of a matrix
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(_Messages, "apply", _dense_messages)
+                dos = model.atom_dos(moved)
+        else:
+            dos = model.atom_dos(moved)
+        (forces,) = torch.autograd.grad(dos.square().sum(), vectors, create_graph=True)
+        forces.square().sum().backward()
+        weights.append({name: value.grad for name, value in model.named_parameters() if value.grad is not None})
+    assert weights[0].keys() == weights[1].keys() and "interactions.0.filters.0.weight" in weights[0]
+    for name, wanted in weights[1].items():
+        torch.testing.assert_close(weights[0][name], wanted, rtol=1e-8, atol=1e-9)
+
+
+def _dense_messages(features: Tensor, filters: Tensor, pairs: Pairs) -> Tensor:
+    count = len(features)
+    to_first = torch.nn.functional.one_hot(pairs.first, count).to(features.dtype)
+    to_second = torch.nn.functional.one_hot(pairs.second, count).to(features.dtype)
+    return to_first.T @ (to_second @ features * filters) + to_second.T @ (to_first @ features * filters)
 
 
 def test_each_pair_is_taken_once() -> None:
