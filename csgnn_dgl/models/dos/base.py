@@ -113,11 +113,11 @@ class DOSModel(Model, ABC):
         """
         if snapshot.shape != (len(environments),):
             raise ValueError(f"{len(environments)} atoms need as many snapshots, got {tuple(snapshot.shape)}")
-        atoms = torch.arange(len(snapshot), device=snapshot.device)
-        relation = Relation(atoms, snapshot, (len(snapshot), num_snapshots))
-        counts = relation.offsets.diff()
+        counts = torch.bincount(snapshot, minlength=num_snapshots)
         if len(counts) != num_snapshots or not counts.all():
             raise ValueError(f"snapshots must be numbered from 0 to {num_snapshots - 1}, each with at least one atom")
+        atoms = torch.arange(len(snapshot), device=snapshot.device)
+        relation = Relation(atoms, snapshot, (len(snapshot), num_snapshots))
         return neighbour_sum(self.atom_dos(environments), Edges.of(relation)) / counts[:, None]
 
     @torch.no_grad()
