@@ -86,7 +86,7 @@ class PoolingRelation(Relation):
     places
         (E,) uint8: target ``targets[e]`` reads its source as number ``places[e]`` of its own list.
     readers_table, places_table
-        ``targets`` and ``places`` as (sources, most readers of a source) int64 and int16; missing ones have place -1.
+        ``targets`` and ``places`` as (sources, most readers of a source) int64 and int32; missing ones have place -1.
     """
 
     table: Tensor
@@ -107,8 +107,8 @@ class PoolingRelation(Relation):
         row = torch.repeat_interleave(torch.arange(shape[0], device=source.device), count)
         column = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
         readers_table = source.new_zeros(shape[0], int(count.max()))
-        places_table = torch.full_like(readers_table, -1, dtype=torch.int16)
-        readers_table[row, column], places_table[row, column] = readers, places.to(torch.int16)
+        places_table = torch.full_like(readers_table, -1, dtype=torch.int32)
+        readers_table[row, column], places_table[row, column] = readers, places.to(torch.int32)
         self._add("readers_table", side_by_side(readers_table, shape[1], copies))
         self._add("places_table", places_table.repeat(copies, 1))
 
