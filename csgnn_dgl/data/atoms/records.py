@@ -245,11 +245,6 @@ class Snapshots(Sequence[Snapshot]):
         """(S,) name of the structure of each snapshot."""
         return tuple(item.structure for item in self.items)
 
-    @property
-    def elements(self) -> frozenset[int]:
-        """Atomic numbers that occur."""
-        return frozenset(int(number) for item in self.items for number in np.unique(item.numbers))
-
     def environments(
         self, cutoff: float = CUTOFF, dtype: torch.dtype = torch.float32, progress: bool = False
     ) -> EnvironmentTable:
@@ -276,10 +271,6 @@ class Snapshots(Sequence[Snapshot]):
     def where(self, wanted: Callable[[Snapshot], bool]) -> "Snapshots":
         """Return the snapshots for which `wanted` is true."""
         return Snapshots(tuple(item for item in self.items if wanted(item)))
-
-    def __add__(self, other: "Snapshots") -> "Snapshots":
-        """Return the snapshots of both."""
-        return Snapshots(self.items + other.items)
 
 
 def check_elements(snapshots: Iterable[Snapshot], known: Iterable[int]) -> None:

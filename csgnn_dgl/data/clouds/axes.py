@@ -1,13 +1,12 @@
 """Which way is up: every cloud leaves this package with z up."""
 
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csgnn_dgl.errors import InputError
 
-UpAxis = Literal["y", "z"]
 Points = TypeVar("Points", NDArray[np.float32], NDArray[np.float64])
 
 

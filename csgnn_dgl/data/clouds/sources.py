@@ -10,8 +10,6 @@ from csgnn_dgl.data.clouds.shapes import builtin_shapes
 from csgnn_dgl.data.splits import CLOUD_SPLITS
 from csgnn_dgl.errors import InputError
 
-BUILTIN = "builtin"
-
 
 def load(
     source: str | os.PathLike[str],
@@ -53,7 +51,7 @@ def load(
     """
     if up_axis not in ("auto", "y", "z"):
         raise InputError(f"up_axis is {up_axis!r}; give 'auto', 'y' or 'z'.")
-    if str(source) == BUILTIN:
+    if str(source) == "builtin":
         return builtin_shapes(split, num_points, seed, progress=progress)
     folder = Path(source).expanduser()
     if not folder.is_dir():

@@ -94,13 +94,11 @@ def test_a_set_of_snapshots():
     assert snapshots.num_electrons.tolist() == [8, 8, 4]
     assert snapshots.num_atoms.tolist() == [2, 2, 1]
     assert snapshots.structures == ("a", "b", "C")
-    assert snapshots.elements == {6}
     assert snapshots.grid == GRID
     assert repr(snapshots) == "Snapshots(3 of C, a, b, 5 atoms)"
     assert [item.structure for item in snapshots[1:]] == ["b", "C"]
     assert [item.index for item in snapshots.subset([2, 0])] == [2, 0]
     assert snapshots.where(lambda item: item.structure == "b")[0] is snapshots[1]
-    assert (snapshots + snapshots).num_atoms.tolist() == [2, 2, 1] * 2
     assert from_atoms(molecule(), GRID)[0].num_atoms == 2
     with pytest.raises(InputError, match="there are no snapshots"):
         snapshots.where(lambda item: item.structure == "c")

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 
-from csgnn_dgl.data import read_modelnet40
+from csgnn_dgl.data import CloudDataset, read_modelnet40
 from csgnn_dgl.errors import InputError
 
 RNG = np.random.default_rng(1)
@@ -42,6 +42,9 @@ def test_downloaded_files_are_y_up_and_the_first_points_are_used(folder: Path) -
     np.testing.assert_array_equal(clouds.points[..., 1], -stored[..., 2])
     np.testing.assert_array_equal(clouds.points[..., 2], stored[..., 1])
     np.testing.assert_array_equal(clouds.labels, [0, 1, 0, 1, 1])
+    # the file is centred and scaled over all its points: those in use stay where they are
+    served = CloudDataset(clouds).__getitems__(range(5))["points"]
+    np.testing.assert_array_equal(served, clouds.points)
     assert clouds.class_names == ("bed", "car")
     assert clouds.names == ()
 

@@ -9,7 +9,7 @@ import torch
 from ase import Atoms
 
 import csgnn_dgl
-from csgnn_dgl.data import from_atoms
+from csgnn_dgl.data import Snapshots, from_atoms
 from csgnn_dgl.electronic import PAPER_GRID
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS
@@ -133,7 +133,7 @@ def test_structures_that_cannot_be_used_are_named(network):
 def test_predictions_are_written_as_tables_arrays_and_figures(network, tmp_path):
     several = [toy_atoms("dimer", 1.3), toy_atoms("dimer", 1.4), toy_atoms("square", 1.4)]
     parts = [from_atoms(several[:2], source="a/first.extxyz"), from_atoms(several[2:], source="b/second.cif")]
-    snapshots = parts[0] + parts[1]
+    snapshots = Snapshots((*parts[0], *parts[1]))
     results = csgnn_dgl.predict_dos(several, network)
     records = json.loads(write_predictions(tmp_path / "out", results, snapshots).read_text())
     assert [record["name"] for record in records] == ["first-0", "first-1", "second"]
