@@ -30,7 +30,7 @@ class Counting(nn.Module):
 
     def atom_dos(self, environments: Any) -> Tensor:
         counts = torch.bincount(environments.centre, minlength=len(environments))
-        return self.levels(counts[:, None].to(self.levels.weight)).exp()
+        return nn.functional.softplus(self.levels(counts[:, None].to(self.levels.weight) / 100))
 
     def forward(self, environments: Any, snapshot: Tensor, num_snapshots: int) -> Tensor:
         members = nn.functional.one_hot(snapshot, num_snapshots).T.to(self.levels.weight)

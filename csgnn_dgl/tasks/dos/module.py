@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from csgnn_dgl.data import Snapshots
@@ -80,7 +80,7 @@ class DOSModule(TrainingModule):
 
     def __init__(
         self,
-        network: DOSModel,
+        network: nn.Module,
         alpha: float = 0.1,
         beta: float = 0.0,
         freeze_norms: float = 1.0,

@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, cast, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from csgnn_dgl.data import Snapshots, check_elements, from_atoms
 from csgnn_dgl.data.atoms.records import known_electrons
@@ -89,7 +90,7 @@ class DOSPrediction:
         return float(self.dos.sum() * self.grid.width)
 
 
-Model = TrainedDOS | DOSModel | str | os.PathLike[str]
+Model = TrainedDOS | nn.Module | str | os.PathLike[str]
 
 
 @overload
@@ -129,8 +130,8 @@ def predict_dos(
         If a structure cannot be used (atoms on top of each other, an element that the model does not know, no cell
         where it is periodic, the electrons of a smaller cell, ...); the message says which.
     """
-    if isinstance(model, DOSModel):
-        model = TrainedDOS(model)
+    if isinstance(model, nn.Module):
+        model = TrainedDOS(cast(DOSModel, model))
     elif not isinstance(model, TrainedDOS):
         model = load_dos_model(model)
     results = predict_snapshots(model, from_atoms(atoms, model.grid, valences or model.valences))

@@ -92,7 +92,7 @@ def load_dos_model(path: Place | None = None, map_location: str | torch.device =
     facts = {
         "model": description["model"],
         "checkpoint": str(file),
-        "epochs_trained": int(checkpoint["epoch"]) + 1,
+        **({"epochs_trained": int(checkpoint["epoch"]) + 1} if "epoch" in checkpoint else {}),
         **description.get("training", {}),
         "network": description["config"],
     }

@@ -12,9 +12,11 @@ import csgnn_dgl
 from csgnn_dgl.data import Snapshots, from_atoms
 from csgnn_dgl.electronic import PAPER_GRID
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.mapping import find_environments
 from csgnn_dgl.models import DOS_MODELS
 from csgnn_dgl.tasks.dos import TrainedDOS
 from csgnn_dgl.tasks.dos.prediction import DOSPrediction, write_predictions
+from tests.models.toys import Counting
 from tests.toy_snapshots import NETWORKS, toy_atoms
 
 
@@ -147,3 +149,11 @@ def test_predictions_are_written_as_tables_arrays_and_figures(network, tmp_path)
         arrays = np.load(f"{stem}.npz", allow_pickle=False)
         assert np.array_equal(arrays["atom_dos"], result.atom_dos)
         assert stem.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_module_from_elsewhere_predicts_too():
+    atoms, network = toy_atoms("dimer", 1.4), Counting()
+    found = csgnn_dgl.predict_dos(atoms, network)
+    environments = find_environments(atoms.positions, cutoff=network.cutoff)
+    np.testing.assert_allclose(found.atom_dos, network.atom_dos(environments).detach().double())
+    assert not network.training
