@@ -1,7 +1,6 @@
 """The environments of all atoms of a set of snapshots, in few large tensors."""
 
-from collections.abc import Iterable, Sequence
-from typing import overload
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ import torch
 from csgnn_dgl.mapping.environments import Environments
 
 
-class EnvironmentTable(Sequence[Environments]):
+class EnvironmentTable:
     """The environments of S snapshots: few tensors, which worker processes share, in little more than half the memory.
 
     Parameters
@@ -30,15 +29,14 @@ class EnvironmentTable(Sequence[Environments]):
         """Count the snapshots."""
         return len(self.num_atoms)
 
-    @overload
-    def __getitem__(self, index: int) -> Environments: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Environments]: ...
-    def __getitem__(self, index: int | slice) -> Environments | list[Environments]:
-        """Return the environments of one snapshot, or of those of a slice."""
-        if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        place = range(len(self))[index]
+    def __getitem__(self, place: int) -> Environments:
+        """Return the environments of one snapshot."""
+        if not 0 <= place < len(self):
+            raise IndexError(f"snapshot {place} is out of range for {len(self)}")
         pairs = slice(self._ends[place - 1] if place else 0, self._ends[place])
         centre, neighbour = self._centre[pairs].long(), self._neighbour[pairs].long()
         return Environments(self._vectors[pairs], centre, neighbour, self.num_atoms[place])
+
+    def __iter__(self) -> Iterator[Environments]:
+        """Go through the snapshots."""
+        return (self[place] for place in range(len(self)))
