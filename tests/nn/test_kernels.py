@@ -167,6 +167,7 @@ def spoilt(tensor: Tensor) -> Iterator[Tensor]:
     yield tensor.to(torch.float16)
     yield tensor.to_sparse()
     yield torch.stack([tensor, tensor], dim=-1)[..., 0]  # not contiguous
+    yield torch._to_functional_tensor(tensor)
     yield tensor[None]
     yield tensor.sum().to(tensor.dtype)
     if tensor.is_floating_point():

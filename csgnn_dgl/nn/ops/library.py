@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 
 from csgnn_dgl.allocator import empty
 from csgnn_dgl.nn.ops.arguments import ARGUMENTS
@@ -429,13 +430,14 @@ class _Call:
 
 
 def _in_memory(tensor: Tensor) -> bool:
-    if tensor.device.type != "cpu" or tensor.layout != torch.strided or not tensor.is_contiguous() or tensor.is_neg():
+    if not tensor.is_cpu or tensor.layout != torch.strided or not tensor.is_contiguous() or tensor.is_neg():
+        return False
+    if isinstance(tensor, FakeTensor):
         return False
     try:
-        storage_device = tensor.untyped_storage().device  # that of fake tensors is meta
-    except (RuntimeError, NotImplementedError):  # tensors of torch.func have none
+        return tensor.data_ptr() != 0 or tensor.numel() == 0
+    except RuntimeError:  # tensors of torch.func have no memory
         return False
-    return storage_device.type == "cpu" and (tensor.data_ptr() != 0 or tensor.numel() == 0)
 
 
 def _rows(tensor: Tensor) -> dict[str, int]:

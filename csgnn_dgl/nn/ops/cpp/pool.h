@@ -9,7 +9,11 @@ namespace {
 template <typename T>
 using Place = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
 constexpr int64_t kPoolLength = 256;  // a stretch of a row whose maxima and their places stay in the nearest cache
+template <typename X>
+using Stretch = X[kPoolLength];
 constexpr int64_t kMaxPlaces = 256;   // places are stored in a byte
+
+// Each thread below has a copy of the arguments: their fields stay in registers beside what is written.
 
 // Numbers as they are computed with: in their place, or converted into a buffer.
 template <typename S, typename T>
@@ -22,54 +26,53 @@ const T* near(const S* from, T* buffer, int64_t count) {
   }
 }
 
-// The largest of the rows that are read one after the other, and where it was. A NaN wins.
-template <typename S, typename T = Computed<S>>
-struct Largest {
-  int64_t size;
-  T best[kPoolLength], buffer[kPoolLength];
-  Place<T> won[kPoolLength] = {};
-
-  Largest(const S* first, int64_t size) : size(size) { convert(first, best, size); }
-  void add(const S* row, Place<T> place) {
-    const T* from = near(row, buffer, size);
+// Keep the larger of `best` and a row's numbers, and in `won` the place of the row. A NaN wins.
+template <typename S, typename T>
+inline void keep_larger(const S* row, Place<T> place, int64_t size, Stretch<T>& best, Stretch<Place<T>>& won,
+                        Stretch<T>& buffer) {
+  const T* from = near(row, buffer, size);
 #pragma omp simd
-    for (int64_t i = 0; i < size; ++i) {
-      const T value = from[i];
-      const bool larger = (value > best[i]) | (value != value);
-      won[i] = larger ? place : won[i];
-      best[i] = larger ? value : best[i];
-    }
+  for (int64_t i = 0; i < size; ++i) {
+    const T value = from[i];
+    const bool larger = (value > best[i]) | (value != value);
+    won[i] = larger ? place : won[i];
+    best[i] = larger ? value : best[i];
   }
-};
+}
 
-template <typename S>
-bool max_forward(const MaxForward<S>& a) {
+template <typename S, typename T = Computed<S>>
+bool max_forward(const MaxForward<S>& given) {
+  const MaxForward<S> a = given;
   const Edges edges{a.sources, a.offsets, a.edges, a.source_count};
   bool fine = true;
-#pragma omp parallel for schedule(static) reduction(&& : fine)
+#pragma omp parallel for schedule(static) firstprivate(a) reduction(&& : fine)
   for (int64_t target = 0; target < a.target_count; ++target) {
-    if (!edges.fine(target) || edges.degree(target) < 1 || edges.degree(target) > kMaxPlaces) {
+    const int64_t degree = edges.degree(target);
+    if (!edges.fine(target) || degree < 1 || degree > kMaxPlaces) {
       fine = false;
       continue;
     }
     const int32_t* read = edges.of(target);
     for (int64_t first = 0; first < a.length; first += kPoolLength) {
-      Largest<S> largest(a.features + read[0] * a.length + first, std::min(kPoolLength, a.length - first));
-      for (int64_t place = 1; place < edges.degree(target); ++place)
-        largest.add(a.features + read[place] * a.length + first, place);
-      const int64_t offset = target * a.length + first;
-      convert(largest.best, a.result + offset, largest.size);
-      if (a.wants_winners) std::copy_n(largest.won, largest.size, a.winners + offset);
+      const int64_t size = std::min(kPoolLength, a.length - first), offset = target * a.length + first;
+      Stretch<T> best, buffer;
+      Stretch<Place<T>> won = {};
+      convert(a.features + read[0] * a.length + first, best, size);
+      for (int64_t place = 1; place < degree; ++place)
+        keep_larger(a.features + read[place] * a.length + first, static_cast<Place<T>>(place), size, best, won, buffer);
+      convert(best, a.result + offset, size);
+      if (a.wants_winners) std::copy_n(won, size, a.winners + offset);
     }
   }
   return fine;
 }
 
 template <typename S, typename T = Computed<S>>
-bool max_backward(const MaxBackward<S>& a) {
+bool max_backward(const MaxBackward<S>& given) {
+  const MaxBackward<S> a = given;
   const Edges edges{a.targets, a.offsets, a.edges, a.target_count};
   bool fine = true;
-#pragma omp parallel for schedule(static) reduction(&& : fine)
+#pragma omp parallel for schedule(static) firstprivate(a) reduction(&& : fine)
   for (int64_t source = 0; source < a.source_count; ++source) {
     if (!edges.fine(source)) {
       fine = false;
@@ -77,7 +80,7 @@ bool max_backward(const MaxBackward<S>& a) {
     }
     for (int64_t first = 0; first < a.length; first += kPoolLength) {
       const int64_t size = std::min(kPoolLength, a.length - first);
-      T sum[kPoolLength] = {}, buffer[kPoolLength];
+      Stretch<T> sum = {}, buffer;
       for (int64_t e = a.offsets[source]; e < a.offsets[source + 1]; ++e) {
         const int64_t offset = a.targets[e] * a.length + first;
         const T* from = near(a.gradient + offset, buffer, size);
@@ -91,14 +94,19 @@ bool max_backward(const MaxBackward<S>& a) {
   return fine;
 }
 
-template <typename S>
-bool overall_max(const OverallMax<S>& a) {
-#pragma omp parallel for schedule(static)
+template <typename S, typename T = Computed<S>>
+bool overall_max(const OverallMax<S>& given) {
+  const OverallMax<S> a = given;
+#pragma omp parallel for schedule(static) firstprivate(a)
   for (int64_t first = 0; first < a.length; first += kPoolLength) {
-    Largest<S> largest(a.features + first, std::min(kPoolLength, a.length - first));
-    for (int64_t row = 1; row < a.rows; ++row) largest.add(a.features + row * a.length + first, row);
-    convert(largest.best, a.result + first, largest.size);
-    std::copy_n(largest.won, largest.size, a.winners + first);
+    const int64_t size = std::min(kPoolLength, a.length - first);
+    Stretch<T> best, buffer;
+    Stretch<Place<T>> won = {};
+    convert(a.features + first, best, size);
+    for (int64_t row = 1; row < a.rows; ++row)
+      keep_larger(a.features + row * a.length + first, static_cast<Place<T>>(row), size, best, won, buffer);
+    convert(best, a.result + first, size);
+    std::copy_n(won, size, a.winners + first);
   }
   return true;
 }

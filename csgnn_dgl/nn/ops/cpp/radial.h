@@ -8,7 +8,8 @@ namespace {
 template <typename S, typename T = Computed<S>>
 bool radial_forward(const RadialForward<S>& a) {
   const int64_t depth = a.in_channels, columns = a.out_channels, taps = a.taps, spheres = a.spheres, reach = taps / 2;
-  if (in_pairs<S>(spheres, taps, depth)) return radial_pairs_forward(a);
+  if constexpr (!kHasTwins<S>)
+    if (in_pairs(spheres, taps, depth)) return radial_pairs_forward(a);
   const Panels<S> panels(a.weight, taps, depth * columns, depth, columns, columns, 1);
   const Blocks blocks = Blocks::of<T>(a.vertices, a.batch, depth, columns);
   const Line<T> line{a.on_line, a.line_scale, a.line_shift};
@@ -62,7 +63,8 @@ bool radial_forward(const RadialForward<S>& a) {
 template <typename S, typename T = Computed<S>>
 bool radial_backward(const RadialBackward<S>& a) {
   const int64_t depth = a.in_channels, columns = a.out_channels, taps = a.taps, spheres = a.spheres, reach = taps / 2;
-  if (in_pairs<S>(spheres, taps, columns)) return radial_pairs_backward(a);
+  if constexpr (!kHasTwins<S>)
+    if (in_pairs(spheres, taps, columns)) return radial_pairs_backward(a);
   const Panels<S> panels(a.weight, taps, depth * columns, columns, depth, 1, columns);
   const Blocks blocks = Blocks::of<T>(a.vertices, a.batch, depth, columns);
   const Partial<T> partial(taps * depth * columns);

@@ -10,10 +10,9 @@ namespace {
 constexpr int64_t kPairBytes = 32 << 10;  // of each operand, where four spheres of a block are at work
 constexpr int64_t kPairDepth = 32;        // products of less depth gain nothing from pairs of spheres
 
-// Whether products of this depth are made for pairs of spheres.
-template <typename S>
-bool in_pairs(int64_t spheres, int64_t taps, int64_t depth) {
-  return taps == 3 && spheres > 1 && depth >= kPairDepth && !kHasTwins<S>;
+// Whether products of this depth are made for pairs of spheres; of twins they never are.
+inline bool in_pairs(int64_t spheres, int64_t taps, int64_t depth) {
+  return taps == 3 && spheres > 1 && depth >= kPairDepth;
 }
 
 // The spheres r - 1 ... r + 2 about a pair r, r + 1; zeros stand for those that are not there.
