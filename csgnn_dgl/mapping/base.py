@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from csgnn_dgl._compilers import traced
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.location import ROUNDING, TriangleLocator
 from csgnn_dgl.mapping.tables import TableModule
-from csgnn_dgl.tracing import traced
 
 
 class PointMapping(TableModule):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from csgnn_dgl.tracing import traced
+from csgnn_dgl._compilers import traced
 
 
 def centre_clouds(points: Tensor) -> Tensor:

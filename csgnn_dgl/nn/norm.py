@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from csgnn_dgl._compilers import traced
 from csgnn_dgl.nn.moments import Moments, num_processes, sum_across_processes
-from csgnn_dgl.nn.ops.registry import traced, transformed
+from csgnn_dgl.nn.ops.registry import transformed
 
 
 class NormReLU(nn.Module):

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from csgnn_dgl._compilers import traced
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.nn.ops import library
-from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, autocast_operands, differentiable_gradients, register, traced
+from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, autocast_operands, differentiable_gradients, register
 
 
 class Edges(NamedTuple):

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from csgnn_dgl._compilers import traced
 from csgnn_dgl.allocator import empty
 from csgnn_dgl.graphs.relation import PoolingRelation
 from csgnn_dgl.nn.ops import library
-from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, register, traced, transformed
+from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, register, transformed
 
 
 def neighbour_max(features: Tensor, relation: PoolingRelation, kernel: bool) -> Tensor:

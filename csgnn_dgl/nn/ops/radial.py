@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from csgnn_dgl._compilers import traced
 from csgnn_dgl.nn.ops import library
 from csgnn_dgl.nn.ops.intra import product_flops
 from csgnn_dgl.nn.ops.registry import (
@@ -15,7 +16,6 @@ from csgnn_dgl.nn.ops.registry import (
     autocast_operands,
     differentiable_gradients,
     register,
-    traced,
     transformed,
 )
 

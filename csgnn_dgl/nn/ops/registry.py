@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from csgnn_dgl._compilers import traced
+
 NAMESPACE = "csgnn_dgl"
 LIBRARY = torch.library.Library(NAMESPACE, "DEF")
 
@@ -52,11 +54,6 @@ def register(
     if flops is not None:
         register_flop_formula(packet)(flops)
     return packet.default
-
-
-def traced() -> bool:
-    """Whether torch records the computation: under ``torch.compile``, ``torch.export`` or ``torch.jit.trace``."""
-    return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
 def transformed() -> bool:
