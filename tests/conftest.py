@@ -9,6 +9,17 @@ import torch
 DATA = Path(os.environ.get("CSGNN_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests of the layers run elsewhere than on the first GPU, or the CPU where there is none."""
+    parser.addoption("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="cpu or cuda")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    """The device that layers are tested on."""
+    return str(request.config.getoption("device"))
+
+
 @pytest.fixture(scope="session")
 def modelnet40_folder() -> Path:
     """The folder of real ModelNet40 clouds; tests that ask for it are skipped where it is missing."""

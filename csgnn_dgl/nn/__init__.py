@@ -1,4 +1,4 @@
-"""Layers on concentric icospheres, each as DGL message passing and in a fast form with the same parameters."""
+"""Layers on concentric icospheres: each computes the same in several forms, with the same parameters (`Form`)."""
 
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.dropout import SharedDropout

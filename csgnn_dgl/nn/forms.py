@@ -85,6 +85,8 @@ def refers(form: Form, features: Tensor) -> bool:
             "form='reference' sends messages with DGL, which torch can neither trace nor transform nor differentiate "
             "forward; use form='auto' or 'fast'"
         )
+    if features.dtype == torch.float16 and features.device.type == "cpu":
+        raise ValueError("form='reference' has no float16 on the CPU, since DGL has none; use form='auto' or bfloat16")
     return features.numel() > 0
 
 
