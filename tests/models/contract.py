@@ -19,7 +19,7 @@ from csgnn_dgl.models import CLASSIFIERS, DOS_MODELS, Model, Registry
 from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.testing import rotate_points
 from tests.models.dos.molecules import CUTOFF, batch
-from tests.tolerances import TOLERANCE
+from tests.tolerances import TOLERANCE, assert_same_up_to_scale
 
 
 class Case(ABC):
@@ -250,8 +250,7 @@ def test_classifiers_and_what_works_on_the_grid_are_one_graph(case: Case) -> Non
         found.append([result.detach(), *(p.grad for p in module.parameters() if p.grad is not None)])
     assert len(found[0]) == len(found[1])
     for one, other in zip(*found, strict=True):
-        scale = float(one.abs().max()) or 1.0
-        torch.testing.assert_close(other / scale, one / scale, **TOLERANCE[torch.float32])
+        assert_same_up_to_scale(other, one)
 
 
 @whole

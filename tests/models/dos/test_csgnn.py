@@ -17,7 +17,7 @@ from csgnn_dgl.models.dos.csgnn import environments_of
 from csgnn_dgl.nn import NormReLU
 from tests.forms import FORMS
 from tests.models.dos.molecules import CELL, CUTOFF, PERIODIC, batch, crystal, positions, small
-from tests.tolerances import TOLERANCE
+from tests.tolerances import TOLERANCE, assert_same_up_to_scale
 
 
 @pytest.mark.parametrize(("arguments", "parameters"), [({}, 1_061_998), ({"channels": 1}, 1_061_006)])
@@ -89,7 +89,8 @@ def test_the_model_is_the_composition_of_figure_7(arguments: dict, training: boo
     cotangent = torch.randn_like(wanted)
     parameters = [p for name, p in model.named_parameters() if not training or "bias" not in name]
     pairs = zip(*(torch.autograd.grad(dos, parameters, cotangent) for dos in (got, wanted)), strict=True)
-    assert all(torch.allclose(one, other, rtol=1e-8, atol=1e-10) for one, other in pairs)
+    for one, other in pairs:
+        assert_same_up_to_scale(one, other)
 
 
 def test_features_on_the_grid_give_the_dos_of_their_atoms() -> None:
@@ -110,8 +111,7 @@ def test_all_forms_agree(dtype: torch.dtype) -> None:
         outcomes.append([dos.detach(), *(p.grad for p in model.parameters())])
     for outcome in outcomes[1:]:
         for got, wanted in zip(outcome, outcomes[0], strict=True):
-            scale = float(wanted.abs().max()) or 1.0  # type: ignore[union-attr]
-            torch.testing.assert_close(got / scale, wanted / scale, **TOLERANCE[dtype])  # type: ignore[operator]
+            assert_same_up_to_scale(got, wanted)  # type: ignore[arg-type]
 
 
 def test_shells_and_sizes_reach_the_mapping() -> None:
@@ -171,8 +171,7 @@ def test_in_evaluation_chunks_change_nothing(chunk: int, dtype: torch.dtype) -> 
         torch.autograd.grad(dos.square().sum(), [*m.parameters()]) for dos, m in ((wanted, whole), (got, parts))
     ]
     for one, other in zip(*gradients, strict=True):
-        scale = float(one.abs().max()) or 1.0
-        torch.testing.assert_close(other / scale, one / scale, **TOLERANCE[dtype])
+        assert_same_up_to_scale(other, one)
 
 
 def test_in_training_each_chunk_is_a_batch_of_the_norms_and_gradients_of_the_totals_are_exact() -> None:
@@ -187,7 +186,8 @@ def test_in_training_each_chunk_is_a_batch_of_the_norms_and_gradients_of_the_tot
     parameters = [p for name, p in model.named_parameters() if "bias" not in name]
     # the loss ties all atoms of a snapshot, and all its bins, together
     gradients = [torch.autograd.grad(dos.cumsum(dim=1).square().mean(), parameters) for dos in (got, wanted)]
-    assert all(torch.allclose(one, other, rtol=1e-8, atol=1e-10) for one, other in zip(*gradients, strict=True))
+    for one, other in zip(*gradients, strict=True):
+        assert_same_up_to_scale(one, other)
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from csgnn_dgl.data import Snapshot, Snapshots
 from csgnn_dgl.electronic import EnergyGrid
 from csgnn_dgl.models import StructureMean
+from tests.tolerances import TOLERANCE
 
 GRID = EnergyGrid(0.0, 1.0, 4)
 
@@ -30,7 +32,7 @@ def test_predictions_are_means_per_atom() -> None:
     per_atom = train.dos / train.num_atoms[:, None]
     mean_a, mean_b = (per_atom[0] + per_atom[2] + per_atom[3]) / 3, (per_atom[1] + per_atom[4]) / 2
     wanted = np.stack([mean_b, mean_a, mean_b, per_atom.sum(axis=0) / 5])
-    assert np.allclose(predicted, wanted, rtol=1e-12)
+    assert np.allclose(predicted, wanted, **TOLERANCE[torch.float64])
 
 
 def test_it_must_be_fitted_first() -> None:
