@@ -14,6 +14,7 @@ from typing import Any
 
 import lightning.pytorch as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 import csgnn_dgl
 from csgnn_dgl.errors import InputError
@@ -37,19 +38,11 @@ Config = Place | Mapping[str, Any]
 """A YAML file, or nested options."""
 
 HINTS = (
-    r".*does not have many workers which may be a bottleneck.*",
-    r".*GPU available but not used.*",
-    r".*The number of training batches .* is smaller than the logging interval.*",
-    r".*Using `DistributedSampler` with the dataloaders.*",
-    r".*it is recommended to use `self.log\(.*sync_dist=True\)`.*",
-    r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
-    r".*Checkpoint directory .* exists and is not empty.*",
-    r".*using `trainer.test\(\)` in distributed.*",
-    r".*`self.trainer.ckpt_path`.*",
-    r".*Be aware that when using `ckpt_path`, callbacks used to create the checkpoint.*",
-    r".*The dataloader, .* does not have many workers.*",
+    ("", PossibleUserWarning),
+    (r".*isinstance\(treespec, LeafSpec\)", FutureWarning),
+    ("Be aware that when using `ckpt_path`", UserWarning),
 )
-"""What Lightning warns of and nobody here can do anything about."""
+"""What Lightning warns of and nobody here can do anything about: how the messages begin, and their kinds."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -284,8 +277,7 @@ class Experiment:
         self.run()
         results = results_of({self.module.checkpoint_description()["model"]: self})
         if self.stage == "test":
-            folder = self.options.output or Run.at(self.options.ckpt_path).free_folder()
-            self.output = Path(self.trainer.strategy.broadcast(folder))
+            self.output = Path(self.options.output or Run.at(self.options.ckpt_path).free_folder())
             if self.trainer.is_global_zero:
                 results.write(self.output)
         return results
@@ -309,13 +301,7 @@ class Experiment:
 
 
 def results_of(tested: Mapping[str, Experiment]) -> Results:
-    """Put what tested networks are worth into one form.
-
-    Parameters
-    ----------
-    tested
-        Tests of one task that were run, by the names of their models.
-    """
+    """Put what networks are worth, whose tests were run, into one form; they go by the names of their models."""
     first = next(iter(tested.values()))
     models, more = {}, {}
     for name, experiment in tested.items():
@@ -364,8 +350,8 @@ def quiet() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.WARNING)
         with warnings.catch_warnings():
-            for pattern in HINTS:
-                warnings.filterwarnings("ignore", message=pattern)
+            for message, kind in HINTS:
+                warnings.filterwarnings("ignore", message, kind)
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

@@ -16,7 +16,8 @@ import configs
 from csgnn_dgl import load_dos_model, predict_dos
 from csgnn_dgl.data import load_snapshots
 from csgnn_dgl.models import DOS_MODELS
-from csgnn_dgl.tasks.dos import TASK, measure_invariance
+from csgnn_dgl.tasks.dos import TASK
+from csgnn_dgl.tasks.dos.invariance import measure_invariance
 from pipelines import cli
 from pipelines.dos import main
 from tests.toy_snapshots import AGNI_CONFIG, NETWORKS, STRUCTURES, toy_atoms, write_snapshots

@@ -16,7 +16,8 @@ from csgnn_dgl.data import CloudTransform, load
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.symmetry import so3_error
-from csgnn_dgl.tasks.classification import TASK, wilson_interval
+from csgnn_dgl.tasks.classification import TASK
+from csgnn_dgl.tasks.classification.evaluation import wilson_interval
 from pipelines import cli, modelnet
 from pipelines.modelnet import main
 from tests.toy_shapes import NUM_POINTS

@@ -10,7 +10,7 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from csgnn_dgl.data import CloudTransform, PointClouds
 from csgnn_dgl.symmetry import so3_error
-from csgnn_dgl.tasks.classification import measure_so3_error, score, score_views, vote, wilson_interval
+from csgnn_dgl.tasks.classification.evaluation import measure_so3_error, score, score_views, vote, wilson_interval
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 

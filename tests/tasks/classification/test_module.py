@@ -12,7 +12,8 @@ from csgnn_dgl.data import CloudDataset, TestRotation
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.models.base import FORMAT
-from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData, score
+from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
+from csgnn_dgl.tasks.classification.evaluation import score
 from csgnn_dgl.training.module import Throughput, batch_seed
 from tests.tolerances import TOLERANCE
 from tests.toy_shapes import NUM_POINTS

@@ -7,7 +7,7 @@ import torch
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.symmetry import SO3Error
-from csgnn_dgl.tasks.classification import score_views
+from csgnn_dgl.tasks.classification.evaluation import score_views
 from csgnn_dgl.tasks.classification.figures import so3_error_figure
 from csgnn_dgl.tasks.classification.report import report, results_table, so3_error_table
 

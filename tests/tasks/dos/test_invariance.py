@@ -16,9 +16,8 @@ from csgnn_dgl.geometry.rotations import rotations_about
 from csgnn_dgl.mapping import find_environments
 from csgnn_dgl.models import AGNI, DOS_MODELS
 from csgnn_dgl.symmetry import ANGLES
-from csgnn_dgl.tasks.dos import Invariance, measure_invariance
 from csgnn_dgl.tasks.dos.figures import LOWEST, invariance_figure
-from csgnn_dgl.tasks.dos.invariance import Change, permuted, repeated, rotated
+from csgnn_dgl.tasks.dos.invariance import Change, Invariance, measure_invariance, permuted, repeated, rotated
 from csgnn_dgl.tasks.dos.report import invariance_table
 from tests.models.dos.molecules import CELL, CUTOFF, PERIODIC, positions, small
 
