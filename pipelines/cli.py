@@ -76,17 +76,16 @@ def run(
     words = list(arguments) or list(default)
     if words[0] in others:
         return others[words[0]][1](words[1:])
+    if words[0].startswith("-") and words[0] not in ("-h", "--help"):
+        words = [*(["fit"] if any(word.split("=")[0] == "--resume" for word in words) else default), *words]
     parser = Parser(prog=program, description=description)
     chooser = parser.add_subcommands()
+    defaults = {"data.progress": sys.stderr.isatty(), **({"runs": runs} if words[0] == "fit" else {})}
     for stage, text in STAGES.items():
-        options = parser_of(
-            task, stage, {"data.progress": sys.stderr.isatty(), **({"runs": runs} if stage == "fit" else {})}
-        )
+        options = parser_of(task, stage, defaults) if stage == words[0] else Parser(description=text)
         chooser.add_subcommand(stage, options, help=text)
     for name, (text, _) in others.items():
         chooser.add_subcommand(name, Parser(description=text), help=text)
-    if words[0].startswith("-") and words[0] not in ("-h", "--help"):
-        words = [*(["fit"] if any(word.split("=")[0] == "--resume" for word in words) else default), *words]
     parsed = parse(parser, complete(words, task, runs))
     stage = parsed.subcommand
     chosen = parsed[stage]

@@ -1,8 +1,11 @@
 """Fixtures and helpers of tiny trainings: ellipsoids of three kinds, and three kinds of carbon molecules."""
 
+from pathlib import Path
+
 import lightning.pytorch as L
 import pytest
 import torch
+from matplotlib.figure import Figure
 
 from csgnn_dgl.models import CSGNN, DOS_MODELS
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
@@ -88,3 +91,16 @@ def build_dos(snapshots_folder, tmp_path):
         return runner, model, snapshots, folder
 
     return make
+
+
+@pytest.fixture
+def figures():
+    """Draw figures as users get them."""
+
+
+@pytest.fixture(autouse=True)
+def quick_figures(request, monkeypatch):
+    """Leave the files of figures empty but for their signature, unless a test asks for `figures`."""
+    if "figures" not in request.fixturenames:
+        save = Path.write_bytes
+        monkeypatch.setattr(Figure, "savefig", lambda _, path, **options: save(path, b"\x89PNG"))

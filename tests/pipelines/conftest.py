@@ -2,7 +2,10 @@ import pytest
 import yaml
 
 from pipelines.modelnet import main
+from tests.tiny_training import figures, quick_figures
 from tests.toy_shapes import NETWORK, NUM_POINTS, write_shapes
+
+__all__ = ["figures", "quick_figures"]
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +36,19 @@ def work(tmp_path, monkeypatch):
     """A working folder of its own."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def failing(work, capsys, request):
+    """Run the program of a test's module, and return the one line that it ended with after making nothing."""
+
+    def run(*arguments):
+        before = sorted(work.rglob("*"))
+        assert request.module.main(list(arguments)) == 2
+        assert sorted(work.rglob("*")) == before
+        shown = capsys.readouterr()
+        assert shown.err.startswith("error: ")
+        assert shown.err.count("\n") == 1
+        return shown.err
+
+    return run

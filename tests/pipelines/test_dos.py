@@ -50,23 +50,7 @@ def trained(config, tmp_path_factory):
     return folder / "one"
 
 
-@pytest.fixture
-def failing(work, capsys):
-    """Run the program, and return the one line that it ended with after making nothing."""
-
-    def run(*arguments):
-        before = sorted(work.rglob("*"))
-        assert main(list(arguments)) == 2
-        assert sorted(work.rglob("*")) == before
-        shown = capsys.readouterr()
-        assert shown.err.startswith("error: ")
-        assert shown.err.count("\n") == 1
-        return shown.err
-
-    return run
-
-
-def test_test_gives_the_tables_with_the_training_means(trained, work, capsys):
+def test_test_gives_the_tables_with_the_training_means(trained, work, capsys, figures):
     run = shutil.copytree(trained, work / "runs" / "one")
     assert main(["test", "--ckpt_path", str(run)]) == 0
     shown = capsys.readouterr().out
@@ -81,7 +65,7 @@ def test_test_gives_the_tables_with_the_training_means(trained, work, capsys):
     assert (run / "test-2" / "results.json").is_file()
 
 
-def test_invariance_is_measured_on_request(trained, work, capsys):
+def test_invariance_is_measured_on_request(trained, work, capsys, figures):
     assert main(["test", "--ckpt_path", str(trained), "--output", "out", "--invariance", "true"]) == 0
     shown = capsys.readouterr().out
     assert "| rotation by 180° " in shown

@@ -29,7 +29,7 @@ def environment():
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def test_fit_tells_how_to_test_and_test_gives_the_table(trained, tiny_config, work, capsys):
+def test_fit_tells_how_to_test_and_test_gives_the_table(trained, tiny_config, work, capsys, figures):
     run = shutil.copytree(trained, work / "runs" / "one")
     assert main(["test", "--ckpt_path", str(run)]) == 0
     shown = capsys.readouterr().out
@@ -75,7 +75,7 @@ def test_validate_prints_loss_and_accuracy(trained, work, capsys):
     assert f"validation loss: {best['validation/loss']:.4f}" in shown
 
 
-def test_the_error_under_rotation_is_measured_on_request(trained, work, capsys):
+def test_the_error_under_rotation_is_measured_on_request(trained, work, capsys, figures):
     assert main(["test", "--ckpt_path", str(trained), "--output", "out", "--so3_error", "true"]) == 0
     assert "| 180° " in capsys.readouterr().out
     measured = json.loads((work / "out" / "results.json").read_text())["details"]["so3_error"]
@@ -229,22 +229,6 @@ def test_every_config_parses(capsys, name):
     with pytest.raises(SystemExit) as end:
         main(["fit", "--config", f"modelnet/{name}", "--print_config"])
     assert not end.value.code
-
-
-@pytest.fixture
-def failing(work, capsys):
-    """Run the program, and return the one line that it ended with after making nothing."""
-
-    def run(*arguments):
-        before = sorted(work.rglob("*"))
-        assert main(list(arguments)) == 2
-        assert sorted(work.rglob("*")) == before
-        shown = capsys.readouterr()
-        assert shown.err.startswith("error: ")
-        assert shown.err.count("\n") == 1
-        return shown.err
-
-    return run
 
 
 def test_unknown_keys_name_the_key_and_the_file(failing, work, tiny_config):

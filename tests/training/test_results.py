@@ -17,7 +17,7 @@ def results():
     return Results.of("toy", models, {"test_source": "x"}, main, more, {"validation/loss": 0.5})
 
 
-def test_results_are_kept_as_json_text_and_figures(results, tmp_path):
+def test_results_are_kept_as_json_text_and_figures(results, tmp_path, figures):
     file = results.write(tmp_path / "out")
     content = json.loads(file.read_text())
     assert content == {

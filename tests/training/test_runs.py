@@ -12,7 +12,7 @@ from csgnn_dgl.training.runs import claim_folder
 from tests.tiny_training import Stop
 
 
-def test_a_run_leaves_a_complete_folder(build):
+def test_a_run_leaves_a_complete_folder(build, figures):
     trainer, model, data, folder = build(max_epochs=2)
     trainer.fit(model, datamodule=data)
     run = Run.at(folder.run.best)
