@@ -7,7 +7,7 @@ from torch import Tensor
 
 from csgnn_dgl._compilers import asked_once
 from csgnn_dgl.nn.ops import library
-from csgnn_dgl.nn.ops.registry import transformed
+from csgnn_dgl.nn.ops.registry import computes_itself, transformed
 
 Form = Literal["auto", "compiled", "fast", "reference"]
 """How a layer computes; all forms compute the same.
@@ -80,7 +80,7 @@ def refers(form: Form, features: Tensor) -> bool:
     """
     if form != "reference":
         return False
-    if transformed() or torch._C._dispatch_keys(features).has(torch._C.DispatchKey.Python):
+    if transformed() or computes_itself(features):
         raise ValueError(
             "form='reference' sends messages with DGL, which torch can neither trace nor transform nor differentiate "
             "forward; use form='auto' or 'fast'"

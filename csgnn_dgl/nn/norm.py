@@ -12,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from csgnn_dgl._compilers import traced
 from csgnn_dgl.nn.moments import Moments, num_processes, sum_across_processes
-from csgnn_dgl.nn.ops.registry import transformed
+from csgnn_dgl.nn.ops.registry import computes_itself, transformed
 
 
 class NormReLU(nn.Module):
@@ -76,8 +76,8 @@ class NormReLU(nn.Module):
         mean: Tensor | None = self.running_mean
         variance: Tensor | None = self.running_var
         share = 0.0
-        if self.measures and (traced() or transformed()):
-            # The share is a number of Python's, which a trace would keep as it is.
+        if self.measures and (traced() or transformed() or computes_itself(rows)):
+            # The share below is a number of Python's, which a trace would keep as it is.
             mean = variance = None
             if self.observing:
                 self.observe(Moments.of(rows.detach()))
@@ -105,8 +105,8 @@ class NormReLU(nn.Module):
             )
         unbiased = moments.scatter / (moments.total - 1).clamp(min=1)
         pairs = ((self.running_mean, moments.mean), (self.running_var, unbiased))
-        if traced():
-            self.num_batches_tracked += 1
+        if traced() or computes_itself(moments.mean):
+            self.num_batches_tracked.add_(1)
             self._count = None
             weight = self.num_batches_tracked.double().reciprocal().clamp(min=self.momentum)
             for average, value in pairs:
@@ -123,7 +123,7 @@ class NormReLU(nn.Module):
 
     def _share(self) -> float:
         """Count a batch and return its share in the running averages."""
-        self.num_batches_tracked += 1
+        self.num_batches_tracked.add_(1)
         self._count = int(self.num_batches_tracked) if self._count is None else self._count + 1
         return max(self.momentum, 1 / self._count)
 

@@ -56,6 +56,11 @@ def register(
     return packet.default
 
 
+def computes_itself(tensor: Tensor) -> bool:
+    """Whether a tensor is of a class with operators of its own, such as torch's fake tensors, which have no numbers."""
+    return torch._C._dispatch_keys(tensor).has(torch._C.DispatchKey.Python)
+
+
 def transformed() -> bool:
     """Whether the computation must consist of torch's own operators.
 
