@@ -5,10 +5,12 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
 Function = TypeVar("Function", bound=Callable[..., object])
 
@@ -35,3 +37,8 @@ def left_out(function: Function) -> Function:
 def traced() -> bool:
     """Whether torch records the computation: under ``torch.compile``, ``torch.export`` or ``torch.jit.trace``."""
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
+
+
+def real_tensors() -> AbstractContextManager[Any]:
+    """Compute with numbers, whatever mode torch is in (such as ``FakeTensorMode``, in which tensors have none)."""
+    return _disable_current_modes()

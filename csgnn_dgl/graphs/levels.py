@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from csgnn_dgl._compilers import asked_once, left_out
+from csgnn_dgl._compilers import asked_once, left_out, real_tensors
 from csgnn_dgl.geometry.icosphere import icosphere, level_of
 from csgnn_dgl.graphs.heterograph import INTRA, NODE, RADIAL, concentric_heterograph
 from csgnn_dgl.graphs.pooling import COARSE, FINE, POOL, pooling_graph
@@ -62,13 +62,14 @@ class _Structure(nn.Module, ABC):
                 f"the graph is a batch of {graph.batch_size}; give one graph and let the batch ride beside the "
                 "channels of the features (R, V, B, C)"
             )
-        marks = _marks(graph)
-        if graph not in _READ or not _same(_READ[graph][0], marks):
-            _READ[graph] = (marks, cls._read(graph))
-        # What is kept must not keep the graph alive; what is handed out must.
-        structure: Self = copy.copy(_READ[graph][1])
-        structure._graph = _in_all_formats(graph)
-        structure._marks = _marks(structure._graph)
+        with real_tensors():
+            marks = _marks(graph)
+            if graph not in _READ or not _same(_READ[graph][0], marks):
+                _READ[graph] = (marks, cls._read(graph))
+            # What is kept must not keep the graph alive; what is handed out must.
+            structure: Self = copy.copy(_READ[graph][1])
+            structure._graph = _in_all_formats(graph)
+            structure._marks = _marks(structure._graph)
         return structure
 
     @asked_once

@@ -124,6 +124,8 @@ class NormReLU(nn.Module):
     def _share(self) -> float:
         """Count a batch and return its share in the running averages."""
         self.num_batches_tracked.add_(1)
+        if self.num_batches_tracked.is_meta:  # no numbers to count with
+            return self.momentum
         self._count = int(self.num_batches_tracked) if self._count is None else self._count + 1
         return max(self.momentum, 1 / self._count)
 

@@ -75,7 +75,7 @@ def transformed() -> bool:
 def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:
     """Return the operands of a matrix product in the type that autocast asks for on their device, if it is on."""
     device = tensors[0].device.type
-    if not torch.is_autocast_enabled(device):
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
         return tensors
     dtype = torch.get_autocast_dtype(device)
     return tuple(tensor.to(dtype) if tensor.dtype != torch.float64 else tensor for tensor in tensors)
