@@ -115,8 +115,8 @@ def fit(experiment: Experiment, program: str) -> int:
             say(f"stopped; the last whole epoch is kept, go on with: {program} fit --resume {stop.run.path}")
         return INTERRUPTED
     say(f"run folder: {made.path}")
-    if experiment.options.test_at_end:
-        tell(Results.read(made.path / "results.json"), made.path)
+    if experiment.results is not None:
+        tell(experiment.results, made.path)
     else:
         say(f"test it with: {program} test --ckpt_path {made.best}")
     return 0

@@ -46,13 +46,7 @@ HINTS = (
 
 
 class Interrupted(KeyboardInterrupt):
-    """A training that was stopped by the user.
-
-    Parameters
-    ----------
-    run
-        The run to go on with, if an epoch was over.
-    """
+    """A training that was stopped by the user; `run` can go on, if an epoch was over."""
 
     def __init__(self, run: Run | None) -> None:
         super().__init__()
@@ -233,6 +227,7 @@ class Experiment:
     ) -> None:
         self.task, self.stage, self.options = task, stage, options
         self.folder: RunFolder | None = None
+        self.results: Results | None = None
         if stage == "fit":
             text = parser_of(task, stage).dump(options, skip_unset=False)
             named = [Path(str(file)).stem for file in options.config or [] if file is not None]
@@ -269,7 +264,7 @@ class Experiment:
         if self.options.test_at_end:
             self.options.ckpt_path, self.options.output = str(run.best), str(run.path)
             self.stage = "test"
-            self.evaluate()
+            self.results = self.evaluate()
         return run
 
     def evaluate(self) -> Results:

@@ -209,17 +209,8 @@ def _differences(network: DOSModel, snapshots: Snapshots) -> NDArray[np.float64]
 
 
 def _change(name: str, differences: NDArray[np.float64]) -> Change:
-    (dos, energy, level), (worst_dos, worst_energy, worst_level) = differences.mean(axis=0), differences.max(axis=0)
-    return Change(
-        name=name,
-        num_copies=len(differences),
-        dos_per_atom=float(dos),
-        largest_dos_per_atom=float(worst_dos),
-        band_energy_per_atom=float(energy),
-        largest_band_energy_per_atom=float(worst_energy),
-        fermi_level=float(level),
-        largest_fermi_level=float(worst_level),
-    )
+    pairs = np.stack([differences.mean(axis=0), differences.max(axis=0)], axis=1)
+    return Change(name, len(differences), *pairs.ravel().tolist())
 
 
 def _by(angle: float) -> str:

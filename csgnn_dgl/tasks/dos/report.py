@@ -98,20 +98,6 @@ def tables(scores: Sequence[Score]) -> str:
 
 def invariance_table(invariance: Invariance) -> str:
     """Return the changes as a table."""
-    head = (
-        *("transformation", "DOS", "largest", "band energy (eV/atom)", "largest"),
-        *("Fermi level (eV)", "largest"),
-    )
-    rows = []
-    for item in invariance.changes:
-        values = (
-            *(
-                item.dos_per_atom,
-                item.largest_dos_per_atom,
-                item.band_energy_per_atom,
-                item.largest_band_energy_per_atom,
-            ),
-            *(item.fermi_level, item.largest_fermi_level),
-        )
-        rows.append((item.name, *(f"{value:.1e}" for value in values)))
+    head = ("transformation", *("DOS", "largest"), *("band energy (eV/atom)", "largest"), "Fermi level (eV)", "largest")
+    rows = [(item.name, *(f"{value:.1e}" for value in dataclasses.astuple(item)[2:])) for item in invariance.changes]
     return markdown_table(head, rows)
