@@ -3,14 +3,15 @@ import pytest
 
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
+from tests.tolerances import EXACT, approx
 
 
 def test_the_papers_grid():
     assert (PAPER_GRID.start, PAPER_GRID.width, PAPER_GRID.count) == (-30, 0.1, 310)
-    assert PAPER_GRID.stop == pytest.approx(1.0)
+    assert PAPER_GRID.stop == approx(1.0, **EXACT)
     assert PAPER_GRID.edges.shape == (311,)
-    np.testing.assert_allclose(PAPER_GRID.edges[[0, 1, 310]], [-30, -29.9, 1.0], atol=1e-12)
-    np.testing.assert_allclose(PAPER_GRID.centres, (PAPER_GRID.edges[1:] + PAPER_GRID.edges[:-1]) / 2, atol=1e-12)
+    np.testing.assert_allclose(PAPER_GRID.edges[[0, 1, 310]], [-30, -29.9, 1.0], **EXACT)
+    np.testing.assert_allclose(PAPER_GRID.centres, (PAPER_GRID.edges[1:] + PAPER_GRID.edges[:-1]) / 2, **EXACT)
     assert EnergyGrid() == PAPER_GRID
 
 

@@ -14,7 +14,7 @@ from scipy.optimize import brentq
 from csgnn_dgl.data import carbon_snapshots
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid, band_energy, band_energy_per_atom, fdos, fermi_level
 from csgnn_dgl.errors import InputError
-from tests.tolerances import TOLERANCE
+from tests.tolerances import EXACT, NUMERIC, ROUNDED, TOLERANCE, approx
 
 SMALL = EnergyGrid(-2.0, 0.25, 16)
 
@@ -42,8 +42,8 @@ def test_equals_root_finding_and_quadrature(dos, share):
     electrons = share * dos.sum() * SMALL.width
     level, energy = by_quadrature(dos, electrons, SMALL)
     values = torch.from_numpy(dos)
-    assert float(fermi_level(values, electrons, SMALL)) == pytest.approx(level, abs=1e-9)
-    assert float(band_energy(values, electrons, SMALL)) == pytest.approx(energy, abs=1e-8)
+    assert float(fermi_level(values, electrons, SMALL)) == approx(level, **TOLERANCE[torch.float64])
+    assert float(band_energy(values, electrons, SMALL)) == approx(energy, **TOLERANCE[torch.float64])
 
 
 @pytest.mark.parametrize("electrons", [0.3, 1.0, 2.7, 4.0])
@@ -55,7 +55,7 @@ def test_rectangular_band(dtype, electrons):
     torch.testing.assert_close(fermi_level(dos, electrons), torch.tensor(level, dtype=dtype), **TOLERANCE[dtype])
     energy = torch.tensor(level**2 - 100, dtype=dtype)
     torch.testing.assert_close(band_energy(dos, electrons), energy, **TOLERANCE[dtype])
-    assert float(band_energy_per_atom(dos, electrons, 4)) == pytest.approx(float(energy) / 4, rel=1e-6)
+    assert float(band_energy_per_atom(dos, electrons, 4)) == approx(float(energy) / 4, **ROUNDED)
 
 
 @pytest.mark.parametrize("height", [2.0, 0.7, 1 / 3, 1e-3, 317.77])
@@ -65,7 +65,7 @@ def test_a_level_at_a_gap_is_the_top_of_the_filled_band(dtype, height):
     dos[250:] = 5.0
     electrons = 1.7 * height
     level = fermi_level(dos, electrons)
-    assert float(level) == pytest.approx(-30 + 11.7, abs=1e-5)
+    assert float(level) == approx(-30 + 11.7, **ROUNDED)
     dos.requires_grad_()
     (gradient,) = torch.autograd.grad(fermi_level(dos, electrons), dos)
     # more states below lower the level: dE_F/dDOS_i = -w / DOS(E_F)
@@ -76,8 +76,8 @@ def test_a_level_at_a_gap_is_the_top_of_the_filled_band(dtype, height):
 def test_one_electron_more_lies_beyond_the_gap():
     dos = torch.zeros(310, dtype=torch.float64)
     dos[100:110], dos[200:] = 2.0, 5.0
-    assert float(fermi_level(dos, 2.0)) == pytest.approx(-19.0)
-    assert float(fermi_level(dos, 2.5)) == pytest.approx(-10 + 0.1)
+    assert float(fermi_level(dos, 2.0)) == approx(-19.0, **EXACT)
+    assert float(fermi_level(dos, 2.5)) == approx(-10 + 0.1, **EXACT)
 
 
 def test_batches_of_any_shape_and_per_atom(dtype):
@@ -94,7 +94,7 @@ def test_batches_of_any_shape_and_per_atom(dtype):
     per_atom = band_energy(dos / atoms[..., None], electrons / atoms)
     torch.testing.assert_close(band_energy_per_atom(dos, electrons, atoms), per_atom, **TOLERANCE[dtype])
     torch.testing.assert_close(fermi_level(dos / 7, electrons / 7), levels, **TOLERANCE[dtype])
-    np.testing.assert_allclose(integral.numpy(), np.cumsum(dos.double().numpy(), axis=-1) * 0.1, rtol=1e-6)
+    np.testing.assert_allclose(integral.numpy(), np.cumsum(dos.double().numpy(), axis=-1) * 0.1, **ROUNDED)
 
 
 def test_gradients():
@@ -102,11 +102,11 @@ def test_gradients():
     dos = (torch.rand(2, 16, generator=generator, dtype=torch.float64) + 0.2).requires_grad_()
     electrons = torch.tensor([1.1, 0.8], dtype=torch.float64, requires_grad=True)
     for function in (fermi_level, band_energy):
-        assert torch.autograd.gradcheck(lambda d, n, f=function: f(d, n, SMALL), (dos, electrons))
-    assert torch.autograd.gradcheck(lambda d: fdos(d, SMALL), (dos,))
+        assert torch.autograd.gradcheck(lambda d, n, f=function: f(d, n, SMALL), (dos, electrons), **NUMERIC)
+    assert torch.autograd.gradcheck(lambda d: fdos(d, SMALL), (dos,), **NUMERIC)
     # dE_band/dN is the Fermi level
     (slope,) = torch.autograd.grad(band_energy(dos, electrons, SMALL).sum(), electrons)
-    torch.testing.assert_close(slope, fermi_level(dos, electrons, SMALL))
+    torch.testing.assert_close(slope, fermi_level(dos, electrons, SMALL), **EXACT)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -125,7 +125,7 @@ def test_float32_is_summed_in_float64():
     exact = np.cumsum(dos.double().numpy()) * 0.1
     np.testing.assert_array_equal(fdos(dos).numpy(), exact.astype(np.float32))
     level = fermi_level(dos.double(), 2500.5)
-    assert float(fermi_level(dos, 2500.5)) == pytest.approx(float(level), abs=2e-6)
+    assert float(fermi_level(dos, 2500.5)) == approx(float(level), **ROUNDED)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -143,9 +143,9 @@ def test_values_stored_in_the_data(split):
 def test_negative_values_of_predictions_are_taken_as_they_are():
     dos = torch.tensor([1.0, -0.5, 2.0, 1.0], dtype=torch.float64)
     grid = EnergyGrid(0.0, 1.0, 4)
-    assert float(fermi_level(dos, 0.9, grid)) == pytest.approx(0.9)
-    assert float(fermi_level(dos, 1.5, grid)) == pytest.approx(2.5)
-    assert float(band_energy(dos, 1.5, grid)) == pytest.approx(0.5 - 0.75 + 2.25)
+    assert float(fermi_level(dos, 0.9, grid)) == approx(0.9, **EXACT)
+    assert float(fermi_level(dos, 1.5, grid)) == approx(2.5, **EXACT)
+    assert float(band_energy(dos, 1.5, grid)) == approx(0.5 - 0.75 + 2.25, **EXACT)
 
 
 def test_too_few_electrons():
@@ -156,14 +156,14 @@ def test_too_few_electrons():
     with pytest.raises(InputError, match="^the DOS is empty"):
         band_energy(torch.zeros(310), 4.0)
     levels = fermi_level(dos.requires_grad_(), 20.0, too_few="top")
-    torch.testing.assert_close(levels.detach(), torch.tensor([-10.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(levels.detach(), torch.tensor([-10.0, 1.0], dtype=torch.float64), **EXACT)
     levels.sum().backward()
     assert dos.grad is not None
     assert dos.grad.isfinite().all()
     assert not dos.grad[1].any()
     energy = band_energy(dos.detach(), 20.0, too_few="top")
-    torch.testing.assert_close(energy, torch.tensor([(100 - 900) / 2, (1 - 900) / 4], dtype=torch.float64))
-    assert float(fermi_level(dos[0].detach(), 31.0)) == pytest.approx(1.0)
+    torch.testing.assert_close(energy, torch.tensor([(100 - 900) / 2, (1 - 900) / 4], dtype=torch.float64), **EXACT)
+    assert float(fermi_level(dos[0].detach(), 31.0)) == approx(1.0, **EXACT)
 
 
 def test_refuses_what_is_no_dos():

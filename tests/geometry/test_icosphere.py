@@ -8,6 +8,7 @@ from scipy.spatial import ConvexHull
 
 from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.geometry.icosphere import level_of, midpoint_indices
+from tests.tolerances import EXACT, approx
 
 LEVELS = range(6)
 
@@ -24,7 +25,7 @@ def test_counts_follow_the_paper(level: int) -> None:
 @pytest.mark.parametrize("level", LEVELS)
 def test_vertices_have_norm_one_and_are_distinct(level: int) -> None:
     vertices = icosphere(level).vertices
-    np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), 1, rtol=1e-15)
+    np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), 1, **EXACT)
     gram = vertices @ vertices.T
     np.fill_diagonal(gram, 0)
     assert gram.max() < 1 - 1e-4
@@ -46,7 +47,7 @@ def test_faces_look_outward_and_tile_the_sphere(level: int) -> None:
     volume = np.einsum("fi,fi->f", a, np.cross(b, c))
     assert (volume > 0).all()
     dots = 1 + (a * b).sum(1) + (b * c).sum(1) + (c * a).sum(1)
-    assert 2 * np.arctan2(volume, dots).sum() == pytest.approx(4 * np.pi)  # Van Oosterom and Strackee
+    assert 2 * np.arctan2(volume, dots).sum() == approx(4 * np.pi, **EXACT)  # Van Oosterom and Strackee
 
 
 @pytest.mark.parametrize("level", LEVELS[:4])

@@ -6,14 +6,15 @@ from scipy.stats import kstest
 
 from csgnn_dgl.geometry import icosahedral_rotations, icosphere, random_rotations, vertex_permutations
 from csgnn_dgl.geometry.rotations import RotationMode
+from tests.tolerances import EXACT, P_VALUE
 
 
 def test_sixty_distinct_proper_rotations_with_the_identity_first() -> None:
     rotations = icosahedral_rotations()
     assert rotations.shape == (60, 3, 3)
     np.testing.assert_array_equal(rotations[0], np.eye(3))
-    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (60, 1, 1)), atol=1e-15)
-    np.testing.assert_allclose(np.linalg.det(rotations), 1, rtol=1e-14)
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (60, 1, 1)), **EXACT)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, **EXACT)
     assert len(np.unique(rotations.round(9).reshape(60, 9) + 0.0, axis=0)) == 60
 
 
@@ -21,7 +22,7 @@ def test_the_rotations_are_closed_under_product() -> None:
     rotations = icosahedral_rotations()
     products = np.einsum("aij,bjk->abik", rotations, rotations).reshape(-1, 1, 9)
     distance = np.abs(products - rotations.reshape(1, 60, 9)).max(axis=-1)
-    assert (distance.min(axis=1) < 1e-14).all()
+    np.testing.assert_allclose(distance.min(axis=1), 0, **EXACT)
     table = distance.argmin(axis=1).reshape(60, 60)
     assert all(sorted(row) == list(range(60)) for row in table.tolist())
 
@@ -44,7 +45,7 @@ def test_permutations_say_where_every_vertex_goes(level: int) -> None:
     vertices, permutations = icosphere(level).vertices, vertex_permutations(level)
     assert permutations.shape == (60, len(vertices))
     moved = np.einsum("gij,vj->gvi", icosahedral_rotations(), vertices)
-    np.testing.assert_allclose(vertices[permutations], moved, atol=1e-14)
+    np.testing.assert_allclose(vertices[permutations], moved, **EXACT)
 
 
 def test_permutations_keep_edges() -> None:
@@ -56,19 +57,19 @@ def test_permutations_keep_edges() -> None:
 
 def test_random_rotations_are_uniform_on_so3() -> None:
     rotations = random_rotations(20_000, np.random.default_rng(0))
-    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (20_000, 1, 1)), atol=1e-12)
-    np.testing.assert_allclose(np.linalg.det(rotations), 1)
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (20_000, 1, 1)), **EXACT)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, **EXACT)
     angles = np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
-    assert kstest(angles, lambda t: (t - np.sin(t)) / np.pi).pvalue > 1e-3  # Haar density (1 - cos t) / π
-    assert kstest(rotations[:, 2, 2], "uniform", args=(-1, 2)).pvalue > 1e-3  # heights of the image of z
+    assert kstest(angles, lambda t: (t - np.sin(t)) / np.pi).pvalue > P_VALUE  # Haar density (1 - cos t) / π
+    assert kstest(rotations[:, 2, 2], "uniform", args=(-1, 2)).pvalue > P_VALUE  # heights of the image of z
 
 
 def test_rotations_about_the_vertical_axis_keep_it() -> None:
     rotations = random_rotations(20_000, np.random.default_rng(0), "z")
     np.testing.assert_array_equal(rotations[:, 2], np.tile([0, 0, 1.0], (20_000, 1)))
-    np.testing.assert_allclose(np.linalg.det(rotations), 1)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, **EXACT)
     angles = np.arctan2(rotations[:, 1, 0], rotations[:, 0, 0])
-    assert kstest(angles, "uniform", args=(-np.pi, 2 * np.pi)).pvalue > 1e-3
+    assert kstest(angles, "uniform", args=(-np.pi, 2 * np.pi)).pvalue > P_VALUE
 
 
 def test_no_rotation_is_the_identity_and_unknown_modes_are_refused() -> None:

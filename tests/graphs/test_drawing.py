@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from csgnn_dgl.graphs import concentric_heterograph, draw_features, draw_heterograph
+from tests.tolerances import ROUNDED
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +23,7 @@ def test_all_edges_are_drawn_once() -> None:
     lines = {item.get_label(): item for item in axes.collections if item.get_label() in ("intra", "radial")}
     assert len(lines["intra"]._segments3d) == 3 * 120 and len(lines["radial"]._segments3d) == 2 * 42
     lengths = np.linalg.norm(np.diff(lines["radial"]._segments3d, axis=1), axis=2)
-    np.testing.assert_allclose(lengths, 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(lengths, 1 / 3, **ROUNDED)
 
 
 def test_the_half_in_front_is_left_out() -> None:

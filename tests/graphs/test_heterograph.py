@@ -7,6 +7,7 @@ import torch
 
 from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.graphs import concentric_heterograph, from_networkx, pooling_graph, to_networkx
+from tests.tolerances import ROUNDED
 
 SIZES = [(0, 1, 3), (1, 3, 3), (2, 4, 5), (1, 2, 7), (2, 3, 1)]
 
@@ -47,10 +48,10 @@ def test_node_data_say_where_each_vertex_is() -> None:
     data = concentric_heterograph(2, 5).nodes["vertex"].data
     sphere = torch.arange(5).repeat_interleave(162)
     assert torch.equal(data["sphere"], sphere)
-    torch.testing.assert_close(data["radius"], (sphere + 1) / 5)
-    torch.testing.assert_close(data["position"].norm(dim=1), data["radius"])
+    torch.testing.assert_close(data["radius"], (sphere + 1) / 5, **ROUNDED)
+    torch.testing.assert_close(data["position"].norm(dim=1), data["radius"], **ROUNDED)
     expected = torch.tensor(icosphere(2).vertices).float().repeat(5, 1)
-    torch.testing.assert_close(data["position"] / data["radius"][:, None], expected)
+    torch.testing.assert_close(data["position"] / data["radius"][:, None], expected, **ROUNDED)
 
 
 @pytest.mark.parametrize(("level", "num_spheres"), [(1, 1), (2, 3), (3, 2)])

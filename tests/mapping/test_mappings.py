@@ -14,7 +14,7 @@ from csgnn_dgl.geometry import icosahedral_rotations, icosphere, vertex_permutat
 from csgnn_dgl.mapping import MAPPINGS, PrismMapping, ShellMapping
 from csgnn_dgl.mapping.location import ROUNDING
 from tests.mapping.brute_force import brute_force, diameter, random_points, tie_points
-from tests.tolerances import TOLERANCE
+from tests.tolerances import EXACT, NUMERIC, ROUNDED, TOLERANCE, approx, relative
 
 DTYPES = [torch.float32, torch.float64]
 both = pytest.mark.parametrize("kind", sorted(MAPPINGS))
@@ -73,14 +73,14 @@ def test_float32_agrees_with_float64(kind, rng):
     assert far.float().mean() > 0.99
     points = points[None, far]
     single, double = mapping(points.float()), mapping(points.float().double())
-    torch.testing.assert_close(single, double.float(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(single, double.float(), **TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize("level", [0, 1, 3])
 def test_prism_bandwidths(level):
     mapping = PrismMapping(level, 2, 3, threshold=0.2)
     expected = [-math.log(0.2) / diameter(level, i / 6, (i + 1) / 6, slice(None)) ** 2 for i in range(6)]
-    torch.testing.assert_close(mapping.cell_gamma, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(mapping.cell_gamma, torch.tensor(expected, dtype=torch.float64), **relative(EXACT))
     assert mapping.cell_spheres.tolist() == [[-1, 0, 1, 2, 3, 4], [0, 1, 2, 3, 4, 5]]
 
 
@@ -88,7 +88,7 @@ def test_prism_bandwidths(level):
 def test_shell_bandwidths(level):
     mapping = ShellMapping(level, 3, 2, threshold=0.2)
     expected = [-math.log(0.2) / diameter(level, i / 3, (i + 1) / 3, slice(1)) ** 2 for i in range(3)]
-    torch.testing.assert_close(mapping.cell_gamma, torch.tensor(expected, dtype=torch.float64), rtol=1e-12, atol=0)
+    torch.testing.assert_close(mapping.cell_gamma, torch.tensor(expected, dtype=torch.float64), **relative(EXACT))
     assert mapping.cell_spheres.tolist() == [[0, 2, 4], [1, 3, 5]]
 
 
@@ -102,7 +102,7 @@ def test_a_point_at_the_centre_reaches_every_vertex_of_the_first_sphere(kind):
     for channel in range(1 if kind == "prism" else 2):
         kernel = 0.05 ** (((channel + 1) / 6 / inner) ** 2)
         expected[0, :, 0, channel] = faces_per_vertex / 80 * kernel
-    torch.testing.assert_close(features, expected, rtol=1e-12, atol=0)
+    torch.testing.assert_close(features, expected, **relative(EXACT))
 
 
 @both
@@ -138,7 +138,7 @@ def interior_points(level: int, cells: int, rng: np.random.Generator) -> torch.T
 def test_gradient(kind, rng):
     mapping = MAPPINGS[kind](1, 2, 2)
     points = interior_points(1, mapping.num_cells, rng).requires_grad_()
-    assert torch.autograd.gradcheck(mapping, (points,), eps=1e-7, atol=1e-6)
+    assert torch.autograd.gradcheck(mapping, (points,), eps=1e-7, **NUMERIC)
 
 
 @both
@@ -159,7 +159,7 @@ def test_gradient_at_the_centre_and_on_boundaries(kind, rng):
             radius = (channel + 1) / 4
             slope = weights * np.exp(-gamma * radius**2) * 2 * gamma * radius
             expected += (slope * cotangent[0, :, sample, channel].numpy()) @ sphere.vertices
-        torch.testing.assert_close(gradient[sample, -2:], torch.from_numpy(expected).expand(2, 3))
+        torch.testing.assert_close(gradient[sample, -2:], torch.from_numpy(expected).expand(2, 3), **EXACT)
 
 
 @both
@@ -172,7 +172,7 @@ def test_points_close_to_the_centre_follow_the_kernel(kind, distance):
     for channel in range(1 if kind == "prism" else 4):
         squares = (vertices * (channel + 1) / 8 - offset).square().sum(dim=1)
         expected = 0.25 * torch.exp(-mapping.cell_gamma[0] * squares)
-        torch.testing.assert_close(features[0, :, 0, channel].double(), expected, rtol=1e-6, atol=0)
+        torch.testing.assert_close(features[0, :, 0, channel].double(), expected, **relative(ROUNDED))
 
 
 @both
@@ -221,7 +221,7 @@ def test_with_threshold_one_every_point_counts_once_per_vertex(kind, points, dty
     radii = points.to(dtype).double().norm(dim=2)
     spheres = torch.where(radii < 1 / 6 - ROUNDING[dtype], 1, 2) if kind == "prism" else torch.full_like(radii, 2)
     assert features.min() >= 0
-    assert features.sum().item() == pytest.approx(3 * spheres.sum().item(), rel=1e-5)
+    assert features.sum().item() == approx(3 * spheres.sum().item(), **ROUNDED)
 
 
 @both
@@ -286,7 +286,7 @@ def test_refuses_points_it_cannot_map(kind):
 def test_a_norm_of_one_up_to_rounding_is_accepted(kind):
     mapping = MAPPINGS[kind](0, 2, 1)
     point = torch.tensor([[[0.6, 0.48, 0.64]]])
-    torch.testing.assert_close(mapping(point * (1 + 1e-6)), mapping(point), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(mapping(point * (1 + 1e-6)), mapping(point), **TOLERANCE[torch.float32])
     with pytest.raises(ValueError, match=r"norm 1\.001"):
         mapping(point * 1.001)
 

@@ -28,6 +28,7 @@ from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import electrons_of
 from csgnn_dgl.electronic import EnergyGrid
 from csgnn_dgl.errors import InputError
+from tests.tolerances import EXACT
 
 GRID = EnergyGrid(-10.0, 0.5, 24)
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -64,7 +65,7 @@ def test_extended_xyz(tmp_path, suffix, packed):
 
     snapshots = read_snapshots(path, GRID)
     first, second = snapshots
-    np.testing.assert_allclose(snapshots.dos[0], dos, atol=1e-7)
+    np.testing.assert_allclose(snapshots.dos[0], dos, **EXACT)
     np.testing.assert_array_equal(first.positions, written[0].positions)
     assert first.structure == "C2"
     assert [first.temperature, first.num_electrons, first.fermi_level, first.band_energy] == [300, 8, -1.5, -40.25]
@@ -81,7 +82,7 @@ def test_other_formats_of_ase_for_prediction(tmp_path):
     for name in ("POSCAR", "one.cif", "many.traj"):
         ase.io.write(tmp_path / name, crystal())
         (snapshot,) = read_snapshots(tmp_path / name, GRID, needs_dos=False)
-        np.testing.assert_allclose(snapshot.cell, 2 * np.eye(3))
+        np.testing.assert_allclose(snapshot.cell, 2 * np.eye(3), **EXACT)
         assert snapshot.pbc.all()
     with pytest.raises(InputError, match="POSCAR: snapshot 0 has no 'dos' in its info"):
         read_snapshots(tmp_path / "POSCAR")
@@ -237,13 +238,13 @@ def test_rebin_keeps_the_electrons_of_every_bin():
     cumulative -= cumulative[0]
     dos = rebin(energies, cumulative, GRID, "x")
     at_edges = np.interp(GRID.edges, energies, cumulative)
-    np.testing.assert_allclose(np.cumsum(dos) * GRID.width, at_edges[1:], atol=1e-12)
+    np.testing.assert_allclose(np.cumsum(dos) * GRID.width, at_edges[1:], **EXACT)
     shifted = rebin(energies - 3, cumulative, GRID, "x", offset=3.0)
-    np.testing.assert_allclose(shifted, dos, atol=1e-10)
+    np.testing.assert_allclose(shifted, dos, **EXACT)
     # a DOS that is on the grid already stays as it is
     values = rng.random(24)
     states = np.concatenate([[0], np.cumsum(values) * GRID.width])
-    np.testing.assert_allclose(rebin(GRID.edges, states, GRID, "x"), values, atol=1e-12)
+    np.testing.assert_allclose(rebin(GRID.edges, states, GRID, "x"), values, **EXACT)
 
 
 @pytest.mark.parametrize(

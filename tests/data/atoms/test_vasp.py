@@ -10,6 +10,7 @@ from ase import Atoms
 from csgnn_dgl.data import load_snapshots, read_snapshot_folders, read_vasp
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
+from tests.tolerances import EXACT, printed
 
 GRID = EnergyGrid(-10.0, 0.5, 24)
 ENERGIES = np.linspace(-9.93, 2.4, 150)
@@ -87,12 +88,12 @@ def test_vasp(tmp_path, write, electrons, spins):
         (snapshot,) = read_vasp(source, GRID)
         assert (snapshot.structure, snapshot.num_electrons, snapshot.source) == ("diamond", electrons, str(path))
         assert snapshot.fermi_level == -4.25
-        np.testing.assert_allclose(snapshot.positions, crystal().positions, atol=1e-9)
+        np.testing.assert_allclose(snapshot.positions, crystal().positions, **EXACT)
         assert snapshot.pbc.all()
         # every bin holds the electrons that VASP integrated up to its edge
         total = np.interp(GRID.edges, ENERGIES, table[:, 1 + spins :].sum(axis=1))
         assert snapshot.dos is not None
-        np.testing.assert_allclose(np.cumsum(snapshot.dos) * GRID.width, total[1:], atol=1e-6)
+        np.testing.assert_allclose(np.cumsum(snapshot.dos) * GRID.width, total[1:], **printed(7))
 
 
 def test_alignment(tmp_path):
@@ -102,7 +103,7 @@ def test_alignment(tmp_path):
     shifted = read_vasp(path, EnergyGrid(-12.0, 0.5, 24), offset=-2.0)[0]
     assert plain.dos is not None
     assert shifted.dos is not None
-    np.testing.assert_allclose(shifted.dos, plain.dos, atol=1e-9)
+    np.testing.assert_allclose(shifted.dos, plain.dos, **EXACT)
     assert shifted.fermi_level == -6.25
     assert read_vasp(path, GRID, valences={"C": 3})[0].num_electrons == 6
     with pytest.raises(InputError, match=r"DOSCAR: snapshot 0 has [0-9.]+ electrons below the energy grid"):
@@ -175,12 +176,12 @@ def authors(tmp_path):
 def test_the_authors_folders(authors):
     root, dos = authors
     snapshots = read_snapshot_folders(root, "train")
-    np.testing.assert_allclose(snapshots.dos, dos[[2, 1]], atol=1e-8)
+    np.testing.assert_allclose(snapshots.dos, dos[[2, 1]], **printed(8))
     assert snapshots.structures == ("Graphene", "C60")
     assert [item.temperature for item in snapshots] == [300.0, 600.0]
     assert snapshots.num_electrons.tolist() == [8, 8]
     assert snapshots[1].source == str(root / "C60" / "600K" / "11" / "doscar_s")
-    np.testing.assert_allclose(read_snapshot_folders(root, root / "Val.csv").dos, dos[:1], atol=1e-8)
+    np.testing.assert_allclose(read_snapshot_folders(root, root / "Val.csv").dos, dos[:1], **printed(8))
     assert read_snapshot_folders(root).structures == ("C60", "C60", "Graphene")
     assert load_snapshots(root, "val").structures == ("C60",)
     with pytest.raises(InputError, match="nor Test.csv is there; add one of them"):
@@ -193,12 +194,12 @@ def test_other_energies_are_put_on_the_grid(authors):
     root, dos = authors
     coarse = EnergyGrid(-30.0, 0.2, 155)
     np.testing.assert_allclose(
-        read_snapshot_folders(root, "val", coarse).dos[0], dos[0].reshape(-1, 2).mean(axis=1), atol=1e-6
+        read_snapshot_folders(root, "val", coarse).dos[0], dos[0].reshape(-1, 2).mean(axis=1), **printed(8)
     )
     write_folder(root, "Shifted/300K/1", dos[0], PAPER_GRID.edges + 4.0)
     (root / "offsets.csv").write_text("path,num_electrons,offset\nShifted/300K/1,7.5,-4\nC60/300K/4,,\n")
     snapshots = read_snapshot_folders(root, "offsets.csv")
-    np.testing.assert_allclose(snapshots.dos, dos[[0, 0]], atol=1e-8)
+    np.testing.assert_allclose(snapshots.dos, dos[[0, 0]], **printed(8))
     assert snapshots.num_electrons.tolist() == [7.5, 8]
 
 

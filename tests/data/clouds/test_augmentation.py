@@ -11,7 +11,7 @@ from scipy import stats
 from csgnn_dgl.data import Augmentation, Draws, TestRotation, rotate_clouds
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import random_rotations
-from tests.tolerances import TOLERANCE
+from tests.tolerances import P_VALUE, ROUNDED, TOLERANCE, approx, drawn
 
 SHAPES = 4000
 MODES = ["none", "z", "SO3"]
@@ -33,25 +33,26 @@ def uniform_p_value(values: torch.Tensor, low: float, high: float) -> float:
 
 
 def test_scale_and_translation_are_uniform_in_their_ranges(draws: Draws) -> None:
-    assert draws.scale.min() >= 0.8 - 1e-6
-    assert draws.scale.max() <= 1.2 + 1e-6
-    assert uniform_p_value(draws.scale, 0.8, 1.2) > 1e-3
-    assert draws.translation.abs().max() <= 0.1 + 1e-6
-    assert uniform_p_value(draws.translation, -0.1, 0.1) > 1e-3
+    assert draws.scale.min() >= np.float32(0.8)
+    assert draws.scale.max() <= np.float32(1.2)
+    assert uniform_p_value(draws.scale, 0.8, 1.2) > P_VALUE
+    assert draws.translation.abs().max() <= np.float32(0.1)
+    assert uniform_p_value(draws.translation, -0.1, 0.1) > P_VALUE
     together = torch.cat([draws.scale, draws.translation], dim=1).numpy()
-    correlation = np.corrcoef(together.T) - np.eye(6)
-    assert np.abs(correlation).max() < 5 / np.sqrt(SHAPES)
+    np.testing.assert_allclose(np.corrcoef(together.T), np.eye(6), **drawn(1, SHAPES))
 
 
 def test_jitter_is_normal_and_clipped(draws: Draws) -> None:
     jitter = draws.jitter.double().numpy().ravel()
-    assert np.abs(jitter).max() <= 0.05 + 1e-8
-    assert jitter.std() == pytest.approx(0.01, rel=5 / np.sqrt(2 * jitter.size))
-    assert jitter.mean() == pytest.approx(0.0, abs=5 * 0.01 / np.sqrt(jitter.size))
-    assert stats.kstest(jitter, stats.norm(0, 0.01).cdf).pvalue > 1e-3
+    assert np.abs(jitter).max() <= np.float32(0.05)
+    assert jitter.std() == approx(0.01, **drawn(0.01 / 2**0.5, jitter.size))
+    assert jitter.mean() == approx(0.0, **drawn(0.01, jitter.size))
+    assert stats.kstest(jitter, stats.norm(0, 0.01).cdf).pvalue > P_VALUE
     wild = Augmentation(jitter_std=1.0, jitter_clip=0.5).draw(0, 0, range(8), 500).jitter
     assert wild.abs().max() == 0.5
-    assert (wild.abs() == 0.5).double().mean() == pytest.approx(2 * stats.norm.sf(0.5), abs=0.03)
+    share = 2 * stats.norm.sf(0.5)
+    clipped = (wild.abs() == 0.5).double()
+    assert clipped.mean() == approx(share, **drawn((share * (1 - share)) ** 0.5, clipped.numel()))
 
 
 def turns(mode: str, seed: int, vote: int, indices: Any) -> torch.Tensor:
@@ -61,17 +62,17 @@ def turns(mode: str, seed: int, vote: int, indices: Any) -> torch.Tensor:
 def check_haar(rotations: np.ndarray) -> None:
     """Check rotation matrices against moments and the angle's distribution under the Haar measure."""
     count = len(rotations)
-    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (count, 1, 1)), atol=1e-6)
-    np.testing.assert_allclose(np.linalg.det(rotations), 1, atol=1e-6)
+    np.testing.assert_allclose(rotations @ rotations.transpose(0, 2, 1), np.tile(np.eye(3), (count, 1, 1)), **ROUNDED)
+    np.testing.assert_allclose(np.linalg.det(rotations), 1, **ROUNDED)
     trace = np.trace(rotations, axis1=1, axis2=2)
     # traces of powers of the defining representation: mean 0, mean square 1, mean cube 1, mean fourth power 3
     for power, moment, deviation in ((1, 0, 1), (2, 1, 3**0.5), (3, 1, 15**0.5), (4, 3, 91**0.5)):
-        assert (trace**power).mean() == pytest.approx(moment, abs=5 * deviation / count**0.5)
+        assert (trace**power).mean() == approx(moment, **drawn(deviation, count))
     angle = np.arccos(np.clip((trace - 1) / 2, -1, 1))
-    assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > 1e-3
-    assert np.abs(rotations.mean(axis=0)).max() < 5 * (1 / 3) ** 0.5 / count**0.5
+    assert stats.kstest(angle, lambda a: (a - np.sin(a)) / np.pi).pvalue > P_VALUE
+    np.testing.assert_allclose(rotations.mean(axis=0), 0, **drawn(3**-0.5, count))
     for column in range(3):
-        assert stats.kstest(rotations[:, 2, column], stats.uniform(-1, 2).cdf).pvalue > 1e-4
+        assert stats.kstest(rotations[:, 2, column], stats.uniform(-1, 2).cdf).pvalue > P_VALUE
 
 
 def check_vertical(rotations: np.ndarray) -> None:
@@ -79,7 +80,7 @@ def check_vertical(rotations: np.ndarray) -> None:
     np.testing.assert_array_equal(rotations[:, 2], np.tile([0, 0, 1], (len(rotations), 1)))
     np.testing.assert_array_equal(rotations[:, :, 2], np.tile([0, 0, 1], (len(rotations), 1)))
     angle = np.arctan2(rotations[:, 1, 0], rotations[:, 0, 0])
-    assert stats.kstest(angle, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > 1e-3
+    assert stats.kstest(angle, stats.uniform(-np.pi, 2 * np.pi).cdf).pvalue > P_VALUE
 
 
 def test_training_rotations_are_uniform(draws: Draws) -> None:
@@ -103,7 +104,7 @@ def test_the_streams_are_those_documented() -> None:
     np.testing.assert_array_equal(draws.scale[0], rng.uniform(0.8, 1.2, 3).astype(np.float32))
     np.testing.assert_array_equal(draws.translation[0], rng.uniform(-0.1, 0.1, 3).astype(np.float32))
     jitter = rng.standard_normal((32, 3), dtype=np.float32) * 0.01
-    np.testing.assert_allclose(draws.jitter[0], jitter.clip(-0.05, 0.05), rtol=1e-6)
+    np.testing.assert_array_equal(draws.jitter[0], jitter.clip(-0.05, 0.05))
     np.testing.assert_array_equal(draws.rotation[0], random_rotations(1, rng, "z")[0].astype(np.float32))
 
 

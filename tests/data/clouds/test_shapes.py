@@ -13,6 +13,7 @@ from csgnn_dgl.data.clouds import shapes
 from csgnn_dgl.data.clouds.objects import CLASSES
 from csgnn_dgl.data.clouds.shapes import make_shape
 from csgnn_dgl.errors import InputError
+from tests.tolerances import approx, printed
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def test_shapes_are_those_of_this_version() -> None:
         "table": 0.24901,
         "vase": 0.2859,
     }
-    assert found == pytest.approx(expected, abs=2e-5)
+    assert found == approx(expected, **printed(5))
 
 
 def test_the_cache_is_used(cache_folder: Path) -> None:
