@@ -204,26 +204,47 @@ def _backward(
     current, sums = gradient.contiguous(), library.norm_sums(gradient.contiguous(), coefficients[-1].norm(kept[-1]))
     results: list[Tensor] = []
     for index in reversed(range(len(weights))):
-        result, line, weight = kept.pop(), coefficients[index], weights[index].contiguous()
-        lazy = index > 0 and not residual[index - 1]
-        inputs = None if lazy else _input(index, kept, coefficients, residual)
-        count = moments.pop()[2] if measured[index] else None
-        norm, of_norm = _norm_gradients(sums, line, count)
-        before = coefficients[index - 1].norm(kept[-1]) if index > 0 else None
-        then: Any = {"wanted": index > 0 or wanted, "before": before}
-        if weight.dim() == 2:
-            offsets, targets = tables.pop(), tables.pop()
-            after = library.norm_backward(current, result, norm)
-            then["residual"] = current if residual[index] and then["wanted"] else None
-            found = library.intra_backward(after, inputs, weight, targets, offsets, **then)
-        else:
-            found = library.radial_backward(current, inputs, weight, result=result, norm=norm, **then)
+        norm, of_norm = _norm_gradients(sums, coefficients[index], moments.pop()[2] if measured[index] else None)
+        readers = (tables.pop(), tables.pop()) if weights[index].dim() == 2 else None
+        before = coefficients[index - 1].norm(kept[-2]) if index > 0 else None
+        found = _backward_step(
+            current,
+            kept.pop(),
+            None if index > 0 and not residual[index - 1] else _input(index, kept, coefficients, residual),
+            weights[index].contiguous(),
+            readers,
+            norm,
+            residual=residual[index],
+            wanted=index > 0 or wanted,
+            before=before,
+        )
         results = [found.weight, *of_norm, *results]
         if found.features is not None:
             current = found.features
         if found.sums is not None:
             sums = found.sums
     return [*results, current] if wanted else results
+
+
+def _backward_step(
+    gradient: Tensor,
+    result: Tensor,
+    inputs: Tensor | None,
+    weight: Tensor,
+    readers: tuple[Tensor, Tensor] | None,
+    norm: NormGradient,
+    *,
+    residual: bool,
+    wanted: bool,
+    before: Norm | None,
+) -> library.Backward:
+    """Return the gradients of one layer; inputs of None are those that `before` makes."""
+    if readers is None:
+        return library.radial_backward(gradient, inputs, weight, result=result, norm=norm, wanted=wanted, before=before)
+    offsets, targets = readers
+    added = gradient if residual and wanted else None
+    after = library.norm_backward(gradient, result, norm)
+    return library.intra_backward(after, inputs, weight, targets, offsets, wanted=wanted, residual=added, before=before)
 
 
 def _input(index: int, kept: list[Tensor], coefficients: list[_Coefficients], residual: list[bool]) -> Tensor:

@@ -179,7 +179,10 @@ def _overall_setup(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, Tensor
 
 def _overall_gradients(ctx: Any, gradient: Tensor | None, nothing: None) -> Tensor | None:
     (winners,) = ctx.saved_tensors
-    return None if gradient is None else gradient.new_zeros(ctx.shape).scatter(0, winners[None], gradient[None])
+    if gradient is None:
+        return None
+    zeros, index, values = gradient.new_zeros(ctx.shape), winners[None], gradient[None]
+    return zeros.scatter(0, index, values) if torch.is_grad_enabled() else zeros.scatter_(0, index, values)
 
 
 _neighbour_max = register(
