@@ -89,7 +89,8 @@ def test_what_is_installed_has_one_command_for_all_programs(wheel: Path, tmp_pat
     assert "csgnn = pipelines.__main__:main" in entries
 
     def start(*words: str) -> subprocess.CompletedProcess[str]:
-        code = "import sys; from pipelines.__main__ import main; sys.exit(main())"
+        # an editable installation elsewhere must not lend its benchmarks
+        code = "import sys; sys.modules['benchmarks'] = None; from pipelines.__main__ import main; sys.exit(main())"
         environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
         command = [sys.executable, "-c", code, *words]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
