@@ -146,6 +146,8 @@ class TrainingModule(L.LightningModule, ABC):
         self.seed = seed
         self.throughput = {"train": Throughput(), "validation": Throughput()}
         self.scores: Sequence[Any] = ()
+        # Tables of the grid and averages of norms are the same in all processes: torch would send them at every step.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     @abstractmethod
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
