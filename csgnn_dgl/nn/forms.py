@@ -61,6 +61,7 @@ def fit(features: Tensor, weight: Tensor | None = None) -> bool:
         and features.numel() > 0
         and stored in (torch.float32, torch.float64, torch.bfloat16)
         and (weight is None or weight.dtype == library.computed(stored))
+        and (weight is None or weight.dtype == features.dtype or torch.is_autocast_enabled("cpu"))
         and _available()
     )
 
@@ -105,3 +106,12 @@ def check_features(features: Tensor, num_nodes: int, num_spheres: int, channels:
             "R and V must be those of the graph"
         )
     return features
+
+
+def check_dtypes(features: Tensor, weight: Tensor) -> None:
+    """Raise ValueError unless features and weights have one dtype, or autocast sees to it."""
+    if features.dtype != weight.dtype and not torch.is_autocast_enabled(features.device.type):
+        raise ValueError(
+            f"the features are {features.dtype} and the weights {weight.dtype}; convert one of them, "
+            "as with features.to(layer.weight.dtype), or compute under torch.autocast"
+        )

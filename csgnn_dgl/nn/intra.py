@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import INTRA, NODE
 from csgnn_dgl.graphs.levels import ConcentricLevel
-from csgnn_dgl.nn.forms import Form, check_features, check_form, refers, takes_kernels
+from csgnn_dgl.nn.forms import Form, check_dtypes, check_features, check_form, refers, takes_kernels
 from csgnn_dgl.nn.ops.intra import Edges, intra
 from csgnn_dgl.nn.radial import uniform_parameters
 
@@ -86,13 +86,14 @@ class IntraSphereConv(nn.Module):
         Raises
         ------
         ValueError
-            If the features' shape does not fit the graph or the layer.
+            If the features' shape or dtype does not fit the graph or the layer.
         TypeError
             If `graph` is no concentric level.
         """
         level = ConcentricLevel.of(graph)
         num_nodes = level.num_spheres * level.num_vertices
         grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
+        check_dtypes(grid, self.weight)
         if refers(self.form, grid):
             result = self._reference(level, grid)
         else:

@@ -12,7 +12,7 @@ from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
 from csgnn_dgl.graphs.tables import check_kernel_size
-from csgnn_dgl.nn.forms import Form, check_features, check_form, refers, takes_kernels
+from csgnn_dgl.nn.forms import Form, check_dtypes, check_features, check_form, refers, takes_kernels
 from csgnn_dgl.nn.ops.library import MAX_TAPS
 from csgnn_dgl.nn.ops.radial import radial
 
@@ -83,13 +83,15 @@ class RadialConv(nn.Module):
         Raises
         ------
         ValueError
-            If the features' shape does not fit the graph or the layer, or the graph was built for a smaller kernel.
+            If the features' shape or dtype does not fit the graph or the layer, or the graph was built for a smaller
+            kernel.
         TypeError
             If `graph` is no concentric level.
         """
         level = ConcentricLevel.of(graph)
         num_nodes = level.num_spheres * level.num_vertices
         grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
+        check_dtypes(grid, self.weight)
         kernels = self.takes_kernels(level, grid)
         complete = level.has_radial_kernel(self.kernel_size)
         if refers(self.form if complete else "reference", grid):

@@ -230,6 +230,13 @@ def test_features_that_do_not_fit_are_refused(layer: nn.Module, shape: tuple[int
         layer(ConcentricLevel(1, 3), torch.zeros(shape))
 
 
+@pytest.mark.parametrize("layer", [IntraSphereConv(4, 5), RadialConv(4, 5), ConcentricBlock(4, [5], [5])], ids=str)
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.int64])
+def test_features_of_another_dtype_than_the_weights_are_refused(layer: nn.Module, kind: torch.dtype) -> None:
+    with pytest.raises(ValueError, match=f"the features are {kind} and the weights torch.float32; convert one of them"):
+        layer(ConcentricLevel(1, 3), torch.ones(3, 42, 2, 4, dtype=kind))
+
+
 def test_pooling_refuses_features_of_another_level() -> None:
     with pytest.raises(ValueError, match=r"\(3, 162, B, C\) expected, got \(3, 42, 1, 1\)"):
         SpherePool()(PoolingLevel(2, 3), torch.zeros(3, 42, 1, 1))

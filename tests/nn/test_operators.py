@@ -6,10 +6,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
+from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SpherePool
 from csgnn_dgl.nn.ops import library
 from csgnn_dgl.nn.ops.intra import Edges
+from tests.tolerances import TOLERANCE
 
 OPERATORS = torch.ops.csgnn_dgl
 SPHERES, VERTICES, BATCH = 2, 12, 3
@@ -86,3 +90,58 @@ def test_torch_finds_nothing_wrong_with_an_operator(call: str, dtype: torch.dtyp
 def test_every_operator_is_checked() -> None:
     known = {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("csgnn_dgl::")}
     assert known == {call.split()[0] for call in CALLS}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_operators_take_tensors_without_numbers_and_of_any_order_in_memory(call: str) -> None:
+    arguments = CALLS[call](torch.float32)
+    operator = getattr(OPERATORS, call.split()[0]).default
+
+    def change(argument: Any, move: Callable[[Tensor], Tensor]) -> Any:
+        if isinstance(argument, list):
+            return [change(value, move) for value in argument]
+        return move(argument) if isinstance(argument, Tensor) else argument
+
+    with torch.no_grad():
+        wanted = operator(*arguments)
+        found = operator(*(change(argument, lambda tensor: tensor.to("meta")) for argument in arguments))
+        shapes = [value.shape for value in torch.utils._pytree.tree_leaves(found)]
+        assert shapes == [value.shape for value in torch.utils._pytree.tree_leaves(wanted)]
+        first = change(arguments[0], lambda tensor: tensor.transpose(0, -1).contiguous().transpose(0, -1))
+        again = operator(first, *arguments[1:])
+    for one, other in zip(*map(torch.utils._pytree.tree_leaves, (again, wanted)), strict=True):
+        torch.testing.assert_close(one, other, **TOLERANCE.get(other.dtype, {"rtol": 0, "atol": 0}))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda tensor: tensor[..., :-1], torch.Tensor.half, lambda tensor: tensor[None], torch.Tensor.to_sparse]
+)
+def test_tensors_that_do_not_fit_the_others_are_refused(change: Callable[[Tensor], Tensor]) -> None:
+    for call in ("intra", "radial", "block in training", "intra_backward", "radial_backward", "block_backward"):
+        first, *others = CALLS[call](torch.float32)
+        with torch.no_grad(), pytest.raises((ValueError, RuntimeError)):
+            getattr(OPERATORS, call.split()[0])(change(first.detach()), *others)
+
+
+@pytest.mark.parametrize("form", ["auto", "fast"])
+def test_layers_take_fake_tensors(form: Any) -> None:
+    level, step = ConcentricLevel(1, 3), PoolingLevel(1, 3)
+    layers: list[tuple[Any, Any]] = [(IntraSphereConv(4, 5, form=form), level), (RadialConv(4, 5, form=form), level)]
+    layers += [(ConcentricBlock(4, [4], [5], form=form), level), (SpherePool("max", form), step)]
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        for layer, graph in layers:
+            features = mode.from_tensor(torch.randn(3, 42, 2, 4, requires_grad=True))
+            result = layer(graph, features)
+            result.sum().backward()
+            assert type(result) is type(features) and features.grad is not None
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_operations_of_a_block_are_counted(wanted: bool) -> None:
+    level = ConcentricLevel(1, 3)
+    block = ConcentricBlock(4, [4, 5], [6], form="auto")
+    with FlopCounterMode(display=False) as counter:
+        block(level, torch.randn(3, 42, 2, 4, requires_grad=wanted)).sum().backward()
+    rows = 2 * 3 * 42 * 2
+    forward = rows * (4 * 4 + 4 * 5 + 3 * 5 * 6)
+    assert counter.get_total_flops() == 3 * forward - (0 if wanted else rows * 4 * 4)

@@ -11,7 +11,7 @@ from torch import Tensor
 from csgnn_dgl._compilers import traced
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.nn.ops import library
-from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, autocast_operands, differentiable_gradients, register
+from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, autocast_operands, convolution_gradients, register
 
 
 class Edges(NamedTuple):
@@ -171,19 +171,16 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     features, weight, *tables = ctx.saved_tensors
-    edges, (wanted, weight_wanted, bias_wanted) = Edges(*tables), ctx.needs_input_grad[:3]
-    dx: Tensor | None = None
-    if torch.is_grad_enabled():
-
-        def function(features: Tensor, weight: Tensor) -> Tensor:
-            return intra_in_torch(features.to(weight.dtype), weight, None, edges).to(features.dtype)
-
-        dx, dw = differentiable_gradients(function, (features, weight), (wanted, weight_wanted), gradient)
-    else:
-        dw, *rest = _intra_backward(gradient, features, weight, edges.targets, edges.reverse_offsets, wanted)
-        dx = rest[0] if wanted else None
-    bias = gradient.sum((0, 1, 2), dtype=weight.dtype) if bias_wanted else None
-    return dx, dw, bias, None, None, None, None
+    edges = Edges(*tables)
+    found = convolution_gradients(
+        ctx,
+        gradient,
+        features,
+        weight,
+        lambda features, weight: intra_in_torch(features, weight, None, edges),
+        lambda wanted: _intra_backward(gradient, features, weight, edges.targets, edges.reverse_offsets, wanted),
+    )
+    return (*found, None, None, None, None)
 
 
 _EDGES = "Tensor sources, Tensor offsets, Tensor targets, Tensor reverse_offsets"

@@ -14,6 +14,7 @@ from csgnn_dgl.nn.ops.registry import (
     LIBRARY,
     NAMESPACE,
     autocast_operands,
+    convolution_gradients,
     differentiable_gradients,
     register,
     transformed,
@@ -150,18 +151,14 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     features, weight = ctx.saved_tensors
-    wanted, weight_wanted, bias_wanted = ctx.needs_input_grad
-    dx: Tensor | None = None
-    if torch.is_grad_enabled():
-
-        def function(features: Tensor, weight: Tensor) -> Tensor:
-            return radial_in_torch(features.to(weight.dtype), weight, None).to(features.dtype)
-
-        dx, dw = differentiable_gradients(function, (features, weight), (wanted, weight_wanted), gradient)
-    else:
-        dw, *rest = _radial_backward(gradient, features, weight, wanted)
-        dx = rest[0] if wanted else None
-    return dx, dw, gradient.sum((0, 1, 2), dtype=weight.dtype) if bias_wanted else None
+    return convolution_gradients(
+        ctx,
+        gradient,
+        features,
+        weight,
+        lambda features, weight: radial_in_torch(features, weight, None),
+        lambda wanted: _radial_backward(gradient, features, weight, wanted),
+    )
 
 
 _radial = register(

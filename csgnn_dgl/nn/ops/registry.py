@@ -104,3 +104,39 @@ def differentiable_gradients(
         chosen = [argument for argument, want in zip(arguments, wanted, strict=True) if want]
         found = iter(torch.autograd.grad(result, chosen, gradient, create_graph=True) if chosen else ())
         return [next(found) if want else None for want in wanted]
+
+
+def convolution_gradients(
+    ctx: Any,
+    gradient: Tensor,
+    features: Tensor,
+    weight: Tensor,
+    in_torch: Callable[[Tensor, Tensor], Tensor],
+    backward: Callable[[bool], list[Tensor]],
+) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+    """Return the gradients of features, weight and bias of a convolution, which may be differentiated if asked for.
+
+    Parameters
+    ----------
+    ctx, gradient
+        As torch hands them to a gradient formula.
+    features, weight
+        The arguments.
+    in_torch
+        The convolution of features and weight, in torch's own operators.
+    backward
+        Returns the gradient of the weight, and if its argument is true that of the features.
+    """
+    wanted, weight_wanted, bias_wanted = ctx.needs_input_grad[:3]
+    if torch.is_grad_enabled():
+
+        def function(features: Tensor, weight: Tensor) -> Tensor:
+            return in_torch(features.to(weight.dtype), weight).to(features.dtype)
+
+        needed = (wanted, weight_wanted)
+        of_features, of_weight = differentiable_gradients(function, (features, weight), needed, gradient)
+    else:
+        of_weight, *rest = backward(wanted)
+        of_features = rest[0] if wanted else None
+    bias = gradient.sum((0, 1, 2), dtype=weight.dtype) if bias_wanted else None
+    return of_features, of_weight, bias
