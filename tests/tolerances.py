@@ -20,8 +20,11 @@ ROUNDED: Tolerance = {"rtol": 1e-6, "atol": 1e-6}
 # Sums against integrals and derivatives against finite differences: the error of the method, far above roundings.
 NUMERIC: Tolerance = {"rtol": 1e-5, "atol": 1e-6}
 
-# Weights and losses after steps of an optimiser, which magnifies the roundings of small gradients in float32.
-TRAINED: Tolerance = {"rtol": 1e-2, "atol": 1e-3}
+# Weights and losses after steps of an optimiser, which magnifies the roundings of small gradients.
+TRAINED: dict[torch.dtype, Tolerance] = {
+    torch.float64: {"rtol": 1e-8, "atol": 1e-9},
+    torch.float32: {"rtol": 1e-2, "atol": 1e-3},
+}
 
 # A test of a distribution refuses draws that are less likely than this; seeds are fixed.
 P_VALUE = 1e-3
@@ -40,6 +43,11 @@ def drawn(deviation: float, count: int) -> Tolerance:
 def relative(tolerance: Tolerance) -> Tolerance:
     """Keep the relative part alone: for numbers far from 1."""
     return {**tolerance, "atol": 0.0}
+
+
+def times(tolerance: Tolerance, factor: float) -> Tolerance:
+    """Widen a tolerance by as much as the numbers that were rounded are larger than their difference."""
+    return {key: factor * value for key, value in tolerance.items()}
 
 
 def approx(expected: Any, rtol: float, atol: float) -> Any:

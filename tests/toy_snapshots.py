@@ -44,3 +44,15 @@ def write_snapshots(folder: Path, num_train: int = 5, num_val: int = 2, num_test
         frames = [toy_atoms(name, rng.uniform(1.3, 1.5)) for name in STRUCTURES for _ in range(count)]
         write(folder / f"{split}.extxyz", frames, format="extxyz")
     return folder
+
+
+def band_energy_by_hand(dos: np.ndarray, electrons: float) -> tuple[float, float]:
+    """Band energy and Fermi level (Eq. 4) of a DOS that is constant in each bin: whole bins, and a part of one."""
+    filled = np.cumsum(dos) * 0.1
+    last = int(np.searchsorted(filled, electrons - 1e-9))
+    if last == len(dos):  # a prediction with too few states: filled to the end of the grid
+        return (dos * 0.1 * PAPER_GRID.centres).sum(), 1.0
+    part = (electrons - (filled[last - 1] if last else 0.0)) / dos[last]
+    level = -30 + 0.1 * last + part
+    whole = (dos[:last] * 0.1 * PAPER_GRID.centres[:last]).sum()
+    return whole + dos[last] * part * (-30 + 0.1 * last + part / 2), level

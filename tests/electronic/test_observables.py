@@ -139,8 +139,8 @@ def test_values_stored_in_the_data(split):
     lost = drawn(310 * 0.1 * 1e-5 / 12**0.5, 310)
     height = snapshots.dos[np.arange(len(levels)), ((levels + 30) / 0.1).astype(int)]
     np.testing.assert_allclose((fermi_level(dos, electrons).numpy() - levels) * height, 0, **lost)
-    for given in (dos, dos.float()):
-        found = band_energy_per_atom(given, electrons, atoms).numpy() * snapshots.num_atoms
+    for values in (dos, dos.float()):
+        found = band_energy_per_atom(values, electrons, atoms).numpy() * snapshots.num_atoms
         np.testing.assert_allclose(found / 30, energies / 30, **lost)
 
 

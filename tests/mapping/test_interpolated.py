@@ -11,7 +11,7 @@ from csgnn_dgl.mapping import Environments, InterpolatedMapping, NearestVertexMa
 from csgnn_dgl.mapping.neighbours import INNER_RADIUS
 from tests.mapping.brute_force import random_points
 from tests.mapping.test_nearest import tied_directions
-from tests.tolerances import EXACT, NUMERIC, TOLERANCE
+from tests.tolerances import EXACT, NUMERIC, TOLERANCE, times
 
 DTYPES = [torch.float32, torch.float64]
 both = pytest.mark.parametrize("shells", ["published", "uniform"])
@@ -69,7 +69,7 @@ def test_equals_brute_force(shells, dtype, level, spheres, channels, cutoff, rng
     assert features.is_contiguous()
     # a distance rounded to float32 moves the weights by its rounding times the number of shells
     scale = spheres * channels if dtype == torch.float32 else 1
-    tolerance = {key: value * scale for key, value in TOLERANCE[dtype].items()}
+    tolerance = times(TOLERANCE[dtype], scale)
     torch.testing.assert_close(features, expected.to(dtype), **tolerance)
 
 
@@ -83,7 +83,7 @@ def test_rotations_permute_the_features(shells, dtype, level, spheres, channels,
     features = mapping(environments)
     rotations, permutations = torch.tensor(icosahedral_rotations()), torch.tensor(vertex_permutations(level))
     scale = spheres * channels if dtype == torch.float32 else 1
-    tolerance = {key: value * scale for key, value in TOLERANCE[dtype].items()}
+    tolerance = times(TOLERANCE[dtype], scale)
     for rotation, permutation in zip(rotations, permutations, strict=True):
         rotated = mapping(environments.rotated(rotation))
         torch.testing.assert_close(rotated[:, permutation], features, **tolerance)

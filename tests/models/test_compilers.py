@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.nn import without_observing
 from tests.forms import FORMS
-from tests.tolerances import TOLERANCE
+from tests.tolerances import NUMERIC, TOLERANCE
 
 
 class FromGrid(nn.Module):
@@ -185,11 +185,11 @@ def test_transforms_of_torch_func(form: Any) -> None:
     close(vmap(model)(batches), torch.stack([model(batch) for batch in batches]))
     tangent = torch.randn_like(features)
     wanted_tangent = tangent_by_differences(model, features, tangent)
-    torch.testing.assert_close(jvp(model, (features,), (tangent,))[1], wanted_tangent, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(jvp(model, (features,), (tangent,))[1], wanted_tangent, **NUMERIC)
     with forward_ad.dual_level():
         found = forward_ad.unpack_dual(model(forward_ad.make_dual(features, tangent))).tangent
     assert found is not None
-    torch.testing.assert_close(found, wanted_tangent, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found, wanted_tangent, **NUMERIC)
     conv: Any = model.model.encoder.blocks[1].radial[0]
     level: Any = model.model.encoder.grid.levels[0]
     small = torch.randn(3, 12, 1, conv.in_channels, dtype=torch.float64)

@@ -16,7 +16,7 @@ from csgnn_dgl.nn import ConcentricBlock, NormReLU, SharedDropout
 from csgnn_dgl.nn.moments import Moments, num_processes
 from csgnn_dgl.nn.norm import without_observing
 from tests.forms import FORMS
-from tests.tolerances import TOLERANCE
+from tests.tolerances import EXACT, TOLERANCE, relative
 
 LEVEL, NUM_SPHERES, CHANNELS = 1, 3, 4
 FORMS_HERE = [form for form in FORMS if form != "reference"]
@@ -165,9 +165,9 @@ def test_moments_are_those_of_the_rows_of_all(several: Any) -> None:
     rows = torch.cat([numbers[rank : rank + 2] for rank in range(world)])
     for process in several:
         assert float(process["moments"]["total"]) == 2 * world
-        torch.testing.assert_close(process["moments"]["mean"], (1e8 + rows.mean()).expand(2), rtol=1e-15, atol=0)
+        torch.testing.assert_close(process["moments"]["mean"], (1e8 + rows.mean()).expand(2), **relative(EXACT))
         variance = rows.var(correction=0).expand(2)
-        torch.testing.assert_close(process["moments"]["variance"], variance, rtol=1e-7, atol=0)
+        torch.testing.assert_close(process["moments"]["variance"], variance, **relative(TOLERANCE[torch.float64]))
 
 
 def test_dropout_drops_what_one_process_drops(several: Any) -> None:

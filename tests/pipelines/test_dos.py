@@ -20,6 +20,7 @@ from csgnn_dgl.tasks.dos import TASK
 from csgnn_dgl.tasks.dos.invariance import measure_invariance
 from pipelines import cli
 from pipelines.dos import main
+from tests.tolerances import ROUNDED, TOLERANCE, approx
 from tests.toy_snapshots import AGNI_CONFIG, NETWORKS, STRUCTURES, toy_atoms, write_snapshots
 
 ROOT = Path(__file__).parents[2]
@@ -76,8 +77,8 @@ def test_invariance_is_measured_on_request(trained, work, capsys, figures):
     assert (measured["num_snapshots"], measured["repeated"]["num_copies"]) == (9, 3)
     assert [row["name"] for row in measured["rotated"]] == [item.name for item in expected.rotated]
     for row, item in zip(measured["rotated"], expected.rotated, strict=True):
-        assert row["dos_per_atom"] == pytest.approx(item.dos_per_atom, abs=1e-5)
-        assert row["largest_dos_per_atom"] < 1e-4  # AGNI does not change under any rotation
+        assert row["dos_per_atom"] == approx(item.dos_per_atom, **ROUNDED)
+        assert row["largest_dos_per_atom"] < TOLERANCE[torch.float32]["rtol"]  # AGNI does not change under any rotation
     text = (work / "out" / "results.md").read_text()
     assert "predictions for 9 test snapshots change" in text
     assert "(18 at each angle, about random axes)" in text
@@ -127,7 +128,7 @@ def test_table_compares_runs_of_different_models(trained, config, work, capsys):
     assert [row["name"] for row in content["rows"]] == ["one", "other", "training mean"]
     assert content["models"]["other"]["model"] == "csgnn"
     alone = json.loads((other / "results.json").read_text())["rows"]
-    assert content["rows"][1]["band_energy_mae"] == pytest.approx(alone[0]["band_energy_mae"], rel=1e-4)
+    assert content["rows"][1]["band_energy_mae"] == approx(alone[0]["band_energy_mae"], **ROUNDED)
     assert content["rows"][2]["band_energy_mae"] == alone[1]["band_energy_mae"]
     assert "results in runs/table" in shown
     assert main(["table", str(trained), "--output", "mine"]) == 0
@@ -158,10 +159,10 @@ def test_predict_writes_what_the_library_predicts(trained, work, capsys):
     records = json.loads((work / "runs" / "predictions" / "predictions.json").read_text())
     assert [record["name"] for record in records] == ["a-0", "a-1", "b"]
     for record, result in zip(records, expected, strict=False):
-        assert record["band_energy"] == pytest.approx(result.band_energy, rel=1e-4)
+        assert record["band_energy"] == approx(result.band_energy, **ROUNDED)
         assert f"| {record['fermi_level']:.4f} " in shown
         arrays = np.load(work / "runs" / "predictions" / f"{record['name']}.npz")
-        assert np.allclose(arrays["atom_dos"], result.atom_dos, rtol=1e-4, atol=1e-5)
+        assert np.allclose(arrays["atom_dos"], result.atom_dos, **ROUNDED)
     assert (work / "runs" / "predictions" / "b.png").is_file()
     # nothing is written over
     assert main([*arguments[:2], *arguments[3:]]) == 0

@@ -17,7 +17,7 @@ from csgnn_dgl.models import CSGNN
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
 from csgnn_dgl.training import RunFolder
 from tests.tiny_training import SILENT
-from tests.tolerances import TOLERANCE
+from tests.tolerances import TOLERANCE, TRAINED, approx
 from tests.toy_shapes import NUM_POINTS, write_shapes
 
 WHOLE_BATCH, EPOCHS = 8, 2
@@ -112,7 +112,7 @@ def one(source, tmp_path_factory):
 
 def same(found, wanted, dtype):
     close = TOLERANCE[dtype]
-    assert found == pytest.approx(wanted, rel=close["rtol"], abs=close["atol"])
+    assert found == approx(wanted, **close)
 
 
 @pytest.mark.parametrize("variant", ["float64", "one thing and another"])
@@ -127,7 +127,7 @@ def test_every_step_and_epoch_is_that_of_one_process(one, two, variant):
         for entry, other in zip(found["history"], wanted["history"], strict=True):
             same(entry, other, torch.float32)  # torchmetrics count in float32
         # Adam divides by the gradient's size, so that rounding grows more in the weights than in the losses
-        close = {key: 100 * value for key, value in TOLERANCE[torch.float64].items()}
+        close = TRAINED[torch.float64]
         for name, value in wanted["weights"].items():
             torch.testing.assert_close(found["weights"][name], value, **close)
 

@@ -15,6 +15,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.training import Results, Run, compare, evaluate, fit
 from csgnn_dgl.training.experiment import Interrupted
 from tests.tiny_training import assert_same_weights
+from tests.tolerances import ROUNDED, approx
 from tests.toy_shapes import NETWORK, NUM_POINTS
 from tests.toy_snapshots import AGNI_CONFIG
 
@@ -72,8 +73,8 @@ def test_a_training_is_a_run_and_a_test_its_results(config, tmp_path, capfd):
     assert stored is not None and stored.rows == results.rows
     assert results.models["csgnn"]["epochs_trained"] == 1
     measured = evaluate(run.best, split="validation")
-    assert measured.details["validation/loss"] == pytest.approx(run.history[0]["validation/loss"], rel=1e-5)
-    assert measured.rows[0]["accuracy"] == pytest.approx(run.history[0]["validation/accuracy"])
+    assert measured.details["validation/loss"] == approx(run.history[0]["validation/loss"], **ROUNDED)
+    assert measured.rows[0]["accuracy"] == approx(run.history[0]["validation/accuracy"], **ROUNDED)
     assert sorted(path.name for path in run.path.glob("test-*")) == []
     assert capfd.readouterr() == ("", "")
 

@@ -67,7 +67,8 @@ def test_a_task_of_ones_own_is_a_folder(options):
     points = torch.randn(2, NUM_POINTS, 3)
     assert_equivariant(model, points, outputs_are="invariant")
     assert MODELS.load(run.path).config == {"level": 1, "num_spheres": 3}
-    assert [row["mae"] for row in results.rows] == pytest.approx([run.history[-1]["validation/mae"]] * 2, abs=0.5)
+    assert len(results.rows) == 2
+    assert all(row["mae"] < 2 * run.history[-1]["validation/mae"] for row in results.rows)
 
 
 def test_a_sweep_is_a_loop(options):

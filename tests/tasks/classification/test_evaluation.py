@@ -1,7 +1,6 @@
 import math
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +10,7 @@ from sklearn.metrics import confusion_matrix as sklearn_confusion
 from csgnn_dgl.data import CloudTransform, PointClouds
 from csgnn_dgl.symmetry import so3_error
 from csgnn_dgl.tasks.classification.evaluation import measure_so3_error, score, score_views, vote, wilson_interval
+from tests.tolerances import EXACT, ROUNDED, approx
 
 Z = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
@@ -23,8 +23,8 @@ def test_wilson_interval_solves_its_equation(counts):
     centre = (share + Z**2 / (2 * total)) / (1 + Z**2 / total)
     half = Z * math.sqrt(share * (1 - share) / total + Z**2 / (4 * total**2)) / (1 + Z**2 / total)
     low, high = wilson_interval(correct, total)
-    assert low == pytest.approx(max(centre - half, 0.0), abs=1e-9)
-    assert high == pytest.approx(min(centre + half, 1.0), abs=1e-9)
+    assert low == approx(max(centre - half, 0.0), **EXACT)
+    assert high == approx(min(centre + half, 1.0), **EXACT)
 
 
 def test_voting_is_the_mean_of_the_softmax_outputs():
@@ -32,7 +32,7 @@ def test_voting_is_the_mean_of_the_softmax_outputs():
     table = np.exp(logits.numpy()) / np.exp(logits.numpy()).sum(axis=2, keepdims=True)
     expected = (table[0] + table[1] + table[2]) / 3
     combined = vote(logits.softmax(dim=2))
-    np.testing.assert_allclose(combined.numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(combined.numpy(), expected, **ROUNDED)
     assert combined.argmax().item() == 1  # two of three, though the mean of the logits would say 0
     assert logits.mean(dim=0).argmax().item() == 0
 
@@ -45,9 +45,8 @@ def test_score_agrees_with_scikit_learn():
     predicted = probabilities.argmax(dim=1).numpy()
     result = score(probabilities, torch.from_numpy(labels), "SO3", votes=4)
     np.testing.assert_array_equal(np.array(result.confusion), sklearn_confusion(labels, predicted, labels=range(5)))
-    assert result.class_mean_accuracy == pytest.approx(
-        np.mean([(predicted[labels == k] == k).mean() for k in np.unique(labels)])
-    )
+    per_class = [(predicted[labels == k] == k).mean() for k in np.unique(labels)]
+    assert result.class_mean_accuracy == approx(np.mean(per_class), **EXACT)
     assert result.accuracy == (predicted == labels).mean()
     assert (result.num_shapes, result.correct) == (200, (predicted == labels).sum())
     assert result.interval == wilson_interval(result.correct, 200)

@@ -9,7 +9,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import Environments, find_environments
 from csgnn_dgl.tasks.dos import DOSData
 from csgnn_dgl.tasks.dos.data import SnapshotDataset, batch_environments
-from tests.tolerances import TOLERANCE
+from tests.tolerances import ROUNDED, TOLERANCE
 from tests.toy_snapshots import STRUCTURES, write_snapshots
 
 
@@ -37,7 +37,7 @@ def test_a_batch_has_the_environments_of_its_snapshots_and_no_padding(snapshots)
     assert batch["index"].tolist() == chosen
     assert batch["electrons_per_atom"].tolist() == [4.0, 4.0, 4.0]
     for row, item in zip(batch["dos_per_atom"], items, strict=True):
-        assert np.allclose(row.numpy() * item.num_atoms, item.dos, rtol=1e-6, atol=1e-12)
+        assert np.allclose(row.numpy() * item.num_atoms, item.dos, **ROUNDED)
     assert {key: value.dtype for key, value in batch.items() if value.is_floating_point()} == {
         "vectors": torch.float32,
         "dos_per_atom": torch.float32,
