@@ -79,14 +79,14 @@ def test_kernels_go_elsewhere_if_the_cache_is_read_only(tmp_path: Path, monkeypa
 
 
 def declared(kernel: str) -> list[tuple[str, str]]:
-    """Name and type of the fields of a kernel's structure, as ``arguments.h`` has them."""
+    """Name and type of the fields of a kernel's structure, as ``arguments.h`` has them; all pointers are ``*``."""
     struct = "".join(word.title() for word in kernel.split("_"))
     text = (build.SOURCES / "arguments.h").read_text()
     body = re.sub("//.*", "", re.search(rf"struct {struct} {{(.*?)}};", text, re.DOTALL)[1])  # type: ignore[index]
     fields = []
     for line in filter(None, (part.strip() for part in body.split(";"))):
-        kind, names = re.fullmatch(r"((?:const )?\w+\*?) (.*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
-        fields += [(name.strip(), kind) for name in names.split(",")]
+        kind, names = re.fullmatch(r"(?:const )?(\w+)([ *].*)", line, re.DOTALL).groups()  # type: ignore[union-attr]
+        fields += [(name.strip(" *"), "*" if "*" in name else kind) for name in names.split(",")]
     return fields
 
 
@@ -96,7 +96,7 @@ def test_python_and_cpp_agree_on_the_arguments(kernel: str) -> None:
     fields = declared(kernel)
     kinds = {ctypes.c_int64: "int64_t", ctypes.c_bool: "bool"}
     wanted = [(name, kinds.get(kind, "*")) for name, kind in ARGUMENTS[kernel]._fields_]  # type: ignore[misc]
-    assert [(name, "*" if kind.endswith("*") else kind) for name, kind in fields] == wanted
+    assert fields == wanted
     for dtype in ("float32", "float64", "bfloat16"):
         size = getattr(library._library(), f"{kernel}_{dtype}_bytes")
         assert size() == ctypes.sizeof(ARGUMENTS[kernel])

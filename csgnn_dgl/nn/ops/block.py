@@ -24,24 +24,9 @@ from csgnn_dgl.nn.ops.registry import LIBRARY, differentiable_gradients, registe
 
 
 class Layer(NamedTuple):
-    """One convolution with the norm and the ReLU that follow it.
+    """A convolution with bias and edges (none between spheres), and the norm and ReLU that follow it.
 
-    Attributes
-    ----------
-    weight, bias
-        (C, F) within the spheres or (K, C, F) between them, and (F,).
-    scale, shift
-        (F,), γ and β of the norm.
-    mean, variance
-        (F,), of its running averages.
-    eps
-        ε of the norm.
-    measured
-        Whether to normalise by the moments of the batch instead.
-    residual
-        Whether to add the input to the result.
-    edges
-        Those of a convolution within the spheres, else none.
+    The norm takes the moments of the batch if `measured`, else its running mean and variance. A residual adds the input.
     """
 
     weight: Tensor
@@ -57,21 +42,9 @@ class Layer(NamedTuple):
 
 
 def block(features: Tensor, layers: Sequence[Layer]) -> tuple[Tensor, list[Moments]]:
-    """Apply layers one after the other.
+    """Apply layers to features (R, V, B, C) one after the other.
 
-    Parameters
-    ----------
-    features
-        (R, V, B, C) on the CPU.
-    layers
-        One or more.
-
-    Returns
-    -------
-    torch.Tensor
-        (R, V, B, F); bfloat16 under autocast.
-    list of Moments
-        Of the results of the layers that measure them, over all processes.
+    Return the result, (R, V, B, F) and bfloat16 under autocast, and over all processes the moments of what is measured.
     """
     *lists, eps, measured, residual, edges = (list(column) for column in zip(*layers, strict=True))
     tables = [table for some in edges for table in some]

@@ -35,20 +35,7 @@ class Edges(NamedTuple):
 
 
 def neighbour_sum(features: Tensor, edges: Edges) -> Tensor:
-    """Sum over the sources of each target: y_t = Σ_{s → t} x_s, the same bits at every run.
-
-    Parameters
-    ----------
-    features
-        (sources, M) real numbers.
-    edges
-        The edges.
-
-    Returns
-    -------
-    torch.Tensor
-        (targets, M).
-    """
+    """Sum the sources of each target, (sources, M) to (targets, M): y_t = Σ_{s → t} x_s, the same bits at every run."""
     if edges.padded is not None and traced():
         return _sum_by_reading(features, edges.padded)
     return _NeighbourSum.apply(features, *edges[:4])
@@ -92,24 +79,7 @@ class _NeighbourSum(torch.autograd.Function):
 
 
 def intra(features: Tensor, weight: Tensor, bias: Tensor | None, edges: Edges, kernel: bool) -> Tensor:
-    """Sum the sources of each node and multiply by the weight: y_v = Σ_{u → v} x_u W + b.
-
-    Parameters
-    ----------
-    features
-        (R, V, B, C).
-    weight, bias
-        (C, F) and (F,).
-    edges
-        The edges of the R·V nodes.
-    kernel
-        Whether to use the kernel, or torch.
-
-    Returns
-    -------
-    torch.Tensor
-        (R, V, B, F).
-    """
+    """Sum the sources of each node of features (R, V, B, C) and multiply: y_v = Σ_{u → v} x_u W + b, (R, V, B, F)."""
     if kernel:
         return _intra(features.to(library.storage(features.dtype)), weight, bias, *edges[:4])
     features, weight = autocast_operands(features, weight)

@@ -98,27 +98,10 @@ def intra_forward(
     norm: Line | None = None,
     residual: bool = False,
 ) -> Forward:
-    """Sum the sources of each node and multiply by the weight: y_v = Σ_{u → v} x_u W + b.
+    """Sum the sources of each node of features (R, V, B, C) and multiply: y_v = Σ_{u → v} x_u W + b, (R, V, B, F).
 
-    Parameters
-    ----------
-    features
-        (R, V, B, C).
-    weight, bias
-        (C, F) and (F,).
-    sources, offsets
-        int32: node v of the R·V nodes reads ``sources[offsets[v]:offsets[v + 1]]``.
-    moments
-        Measure the result for a norm.
-    norm
-        A norm with its ReLU to apply to the result.
-    residual
-        Add the features to what `norm` made; needs C = F.
-
-    Returns
-    -------
-    Forward
-        Result (R, V, B, F).
+    Node v of the R·V nodes reads ``sources[offsets[v]:offsets[v + 1]]``, int32. On request the result is measured for a
+    norm, or a norm with its ReLU is applied to it and the features are added to that (C = F).
     """
     call = _Call("intra_forward", features)
     spheres, vertices, _, depth = call.shape("features", features, 4)
@@ -139,23 +122,10 @@ def radial_forward(
     norm: Line | None = None,
     residual: bool = False,
 ) -> Forward:
-    """Convolve along the radial edges, with zeros beyond the ends: y_r = Σ_k x_{r + k - K // 2} W_k + b.
+    """Convolve features (R, V, B, C) along the radial edges: y_r = Σ_k x_{r + k - K // 2} W_k + b, (R, V, B, F).
 
-    Parameters
-    ----------
-    features
-        (R, V, B, C).
-    weight, bias
-        (K, C, F) with K odd, at most `MAX_TAPS`, and (F,).
-    line
-        Read relu(scale · x + shift) instead of the features x.
-    moments, norm, residual
-        As in `intra_forward`; without `line` where `residual`.
-
-    Returns
-    -------
-    Forward
-        Result (R, V, B, F).
+    There are zeros beyond the ends. The weight is (K, C, F) with K odd, at most `MAX_TAPS`. With a line, which rules
+    out a residual, relu(scale · x + shift) is read instead of x. The rest is as in `intra_forward`.
     """
     call = _Call("radial_forward", features)
     spheres, vertices, _, depth = call.shape("features", features, 4)
@@ -179,29 +149,11 @@ def intra_backward(
     residual: Tensor | None = None,
     before: Norm | None = None,
 ) -> Backward:
-    """Return the gradients of `intra_forward`.
+    """Return the gradients of `intra_forward`'s features (R, V, B, C) and weight (C, F) from the result's (R, V, B, F).
 
-    Parameters
-    ----------
-    gradient
-        (R, V, B, F), of the convolution's result.
-    features
-        (R, V, B, C); None: relu(scale · y + shift) of `before`.
-    weight
-        (C, F).
-    targets, offsets
-        int32: node v is read by ``targets[offsets[v]:offsets[v + 1]]``.
-    wanted
-        Whether to return the gradient of the features.
-    residual
-        (R, V, B, C): added to the gradient of the features.
-    before
-        The norm that made the features: sum their gradient for it, as `norm_sums` does.
-
-    Returns
-    -------
-    Backward
-        (R, V, B, C), (C, F) and (2, C) float64.
+    Node v is read by ``targets[offsets[v]:offsets[v + 1]]``, int32. The residual is added to the gradient of the
+    features. `before` is the norm that made the features: their gradient is summed for it as `norm_sums` does, and
+    features of None are made by it again.
     """
     call = _Call("intra_backward", gradient)
     spheres, vertices, batch, columns = call.shape("gradient", gradient, 4)
@@ -224,23 +176,9 @@ def radial_backward(
     wanted: bool = True,
     before: Norm | None = None,
 ) -> Backward:
-    """Return the gradients of `radial_forward`.
+    """Return the gradients of features (R, V, B, C) and weight (K, C, F) of `radial_forward`; see `intra_backward`.
 
-    Parameters
-    ----------
-    gradient
-        (R, V, B, F), of the convolution's result, or of what a norm made of it.
-    features, wanted, before
-        As in `intra_backward`.
-    weight
-        (K, C, F).
-    result, norm
-        The convolution's result (R, V, B, F) and its norm, where the gradient is that of the norm's output.
-
-    Returns
-    -------
-    Backward
-        (R, V, B, C), (K, C, F) and (2, C) float64.
+    With the convolution's result (R, V, B, F) and its norm, the gradient is that of the norm's output.
     """
     call = _Call("radial_backward", gradient)
     spheres, vertices, _, columns = call.shape("gradient", gradient, 4)
@@ -293,19 +231,8 @@ def max_forward(
 ) -> tuple[Tensor, Tensor | None]:
     """Maximum over the sources of each target, and its place among them; the first of equal ones, a NaN before all.
 
-    Parameters
-    ----------
-    features
-        (sources, M).
-    sources, offsets
-        int32: target t reads ``sources[offsets[t]:offsets[t + 1]]``, at least one and at most 256.
-    winners
-        Whether the places are wanted.
-
-    Returns
-    -------
-    tuple
-        (targets, M), and the same in uint8 or None.
+    Of features (sources, M), target t reads ``sources[offsets[t]:offsets[t + 1]]``, int32, 1 to 256 of them. The maxima
+    are (targets, M), the places the same in uint8, or None.
     """
     call = _Call("max_forward", features)
     rows, length = call.shape("features", features, 2)
@@ -320,19 +247,9 @@ def max_forward(
 
 
 def max_backward(gradient: Tensor, winners: Tensor, targets: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
-    """Return the gradient of `max_forward`'s features.
+    """Return the gradient (sources, M) of `max_forward`'s features from that of the maxima, (targets, M).
 
-    Parameters
-    ----------
-    gradient, winners
-        (targets, M), the latter from `max_forward`.
-    targets, places, offsets
-        Source s is read by ``targets[offsets[s]:offsets[s + 1]]``, int32, in the ``places`` of their lists, uint8.
-
-    Returns
-    -------
-    torch.Tensor
-        (sources, M).
+    Source s is read by ``targets[offsets[s]:offsets[s + 1]]``, int32, in the ``places`` of their lists, uint8.
     """
     call = _Call("max_backward", gradient)
     rows, length = call.shape("gradient", gradient, 2)

@@ -15,23 +15,9 @@ from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, register, transformed
 
 
 def neighbour_max(features: Tensor, relation: PoolingRelation, kernel: bool) -> Tensor:
-    """Maximum over the sources of each target: y_t = max_{s → t} x_s; every target has at least one source.
+    """Maximum over the sources of each target, (sources, M) to (targets, M): y_t = max_{s → t} x_s.
 
     The gradient goes to the first of equal sources. A NaN is larger than everything.
-
-    Parameters
-    ----------
-    features
-        (sources, M) real numbers.
-    relation
-        The edges.
-    kernel
-        Whether to use the kernel, or torch.
-
-    Returns
-    -------
-    torch.Tensor
-        (targets, M).
     """
     if kernel:
         edges = (relation.sources, relation.offsets, relation.targets, relation.places, relation.reverse_offsets)
@@ -91,22 +77,7 @@ def _differentiable_backward(gradient: Tensor, winners: Tensor, sources: Tensor,
 
 
 def overall_max(features: Tensor, kernel: bool) -> Tensor:
-    """Maximum over all vertices and spheres.
-
-    The gradient goes to one of equal vertices.
-
-    Parameters
-    ----------
-    features
-        (R, V, B, C) real numbers.
-    kernel
-        Whether to use the kernel, or torch.
-
-    Returns
-    -------
-    torch.Tensor
-        (B, C).
-    """
+    """Maximum of features (R, V, B, C) over vertices and spheres, (B, C); the gradient goes to one of equal ones."""
     rows = features.flatten(0, 1).flatten(1)
     if not transformed() and not (torch.is_grad_enabled() and features.requires_grad):
         maximum = rows.amax(dim=0)

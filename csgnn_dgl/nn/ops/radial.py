@@ -22,21 +22,9 @@ from csgnn_dgl.nn.ops.registry import (
 
 
 def radial(features: Tensor, weight: Tensor, bias: Tensor | None, kernel: bool) -> Tensor:
-    """Convolve along the radial edges, with zeros beyond the ends: y_r = Σ_k x_{r + k - K // 2} W_k + b.
+    """Convolve features (R, V, B, C) along the radial edges: y_r = Σ_k x_{r + k - K // 2} W_k + b, (R, V, B, F).
 
-    Parameters
-    ----------
-    features
-        (R, V, B, C).
-    weight, bias
-        (K, C, F) with K odd, and (F,).
-    kernel
-        Whether to use the kernel, or torch.
-
-    Returns
-    -------
-    torch.Tensor
-        (R, V, B, F).
+    There are zeros beyond the ends.
     """
     if kernel:
         return _radial(features.to(library.storage(features.dtype)), weight, bias)

@@ -27,25 +27,10 @@ def register(
     fake: Callable[..., Any],
     flops: Callable[..., int] | None = None,
 ) -> Any:
-    """Make an operator known to torch.
+    """Make an operator known to torch, and return what is to be called.
 
-    Parameters
-    ----------
-    name
-        Its name.
-    schema
-        Arguments and results, as ``"(Tensor features) -> Tensor"``.
-    cpu
-        Computes it with tensors in memory.
-    fake
-        Returns tensors of the shapes and dtypes of the results.
-    flops
-        Number of additions and multiplications, from the arguments with shapes in place of tensors.
-
-    Returns
-    -------
-    torch._ops.OpOverload
-        What is to be called.
+    `fake` returns tensors of the shapes and dtypes of the results; `flops` counts additions and multiplications, from
+    the arguments with shapes in place of tensors.
     """
     LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
     LIBRARY.impl(name, cpu, "CPU")
@@ -62,11 +47,7 @@ def computes_itself(tensor: Tensor) -> bool:
 
 
 def transformed() -> bool:
-    """Whether the computation must consist of torch's own operators.
-
-    That is so under ``torch.export``, ``torch.jit.trace``, the transforms of ``torch.func`` and forward-mode
-    derivatives.
-    """
+    """Whether torch's own operators must do: exports, ``torch.jit`` traces, ``torch.func``, forward derivatives."""
     if torch.compiler.is_compiling():
         return bool(getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)())
     return traced() or torch._C._are_functorch_transforms_active() or torch.autograd.forward_ad._current_level >= 0
@@ -84,18 +65,9 @@ def autocast_operands(*tensors: Tensor) -> tuple[Tensor, ...]:
 def differentiable_gradients(
     function: Callable[..., Tensor], tensors: Sequence[Tensor], wanted: Sequence[bool], gradient: Tensor
 ) -> list[Tensor | None]:
-    """Return the gradients of a function at tensors of the graph, as tensors of the graph.
+    """Return the gradients wanted of a function at tensors of the graph, as tensors of the graph.
 
-    Parameters
-    ----------
-    function
-        Made of operators that can be differentiated twice.
-    tensors
-        Its arguments.
-    wanted
-        For each of them whether its gradient is wanted.
-    gradient
-        Of the function's result.
+    The function is made of operators that can be differentiated twice; `gradient` is that of its result.
     """
     with torch.enable_grad(), torch.autocast(gradient.device.type, enabled=False):
         # Views, so that the gradient of one is not that of what another one was made of.
@@ -116,16 +88,7 @@ def convolution_gradients(
 ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
     """Return the gradients of features, weight and bias of a convolution, which may be differentiated if asked for.
 
-    Parameters
-    ----------
-    ctx, gradient
-        As torch hands them to a gradient formula.
-    features, weight
-        The arguments.
-    in_torch
-        The convolution of features and weight, in torch's own operators.
-    backward
-        Returns the gradient of the weight, and if its argument is true that of the features.
+    `backward` returns the gradient of the weight, and if its argument is true that of the features.
     """
     wanted, weight_wanted, bias_wanted = ctx.needs_input_grad[:3]
     if torch.is_grad_enabled():

@@ -15,15 +15,11 @@ template <typename S, typename T = Computed<S>>
 struct IntraForward {
   int64_t nodes, edges, batch, in_channels, out_channels;
   const S* features;
-  const T* weight;
-  const T* bias;
-  const int32_t* sources;
-  const int32_t* offsets;
+  const T *weight, *bias;
+  const int32_t *sources, *offsets;
   S* result;
-  double* mean;
-  double* scatter;
-  const T* scale;
-  const T* shift;
+  double *mean, *scatter;
+  const T *scale, *shift;
   bool measures;       // mean and scatter of the result
   bool normalises;     // result = relu(scale * result + shift)
   bool adds_features;  // and adds the features to that
@@ -34,16 +30,11 @@ struct IntraForward {
 template <typename S, typename T = Computed<S>>
 struct IntraBackward {
   int64_t nodes, edges, batch, in_channels, out_channels;
-  const S* gradient;
-  const S* features;
+  const S *gradient, *features;
   const T* weight;
-  const int32_t* targets;
-  const int32_t* offsets;
-  const S* residual;
-  const S* before;
-  const T* scale;
-  const T* shift;
-  const T* mean;
+  const int32_t *targets, *offsets;
+  const S *residual, *before;
+  const T *scale, *shift, *mean;
   S* features_gradient;
   T* weight_gradient;
   double* sums;
@@ -58,45 +49,29 @@ template <typename S, typename T = Computed<S>>
 struct RadialForward {
   int64_t spheres, vertices, batch, taps, in_channels, out_channels;
   const S* features;
-  const T* weight;
-  const T* bias;
-  const T* line_scale;
-  const T* line_shift;
+  const T *weight, *bias, *line_scale, *line_shift;
   S* result;
-  double* mean;
-  double* scatter;
-  const T* scale;
-  const T* shift;
-  bool on_line;        // the features are relu(line_scale * features + line_shift)
-  bool measures;       // these three as in IntraForward
-  bool normalises;
-  bool adds_features;
+  double *mean, *scatter;
+  const T *scale, *shift;
+  bool on_line;  // the features are relu(line_scale * features + line_shift)
+  bool measures, normalises, adds_features;  // as in IntraForward
 };
 
 // As IntraBackward, the gradient that of the result, or of what a norm made of it.
 template <typename S, typename T = Computed<S>>
 struct RadialBackward {
   int64_t spheres, vertices, batch, taps, in_channels, out_channels;
-  const S* gradient;
-  const S* result;
-  const T* norm_scale;
-  const T* norm_shift;
-  const T* norm_mean;
-  const T* norm_slope;
-  const T* norm_constant;
+  const S *gradient, *result;
+  const T *norm_scale, *norm_shift, *norm_mean, *norm_slope, *norm_constant;
   const S* features;
   const T* weight;
   const S* before;
-  const T* scale;
-  const T* shift;
-  const T* mean;
+  const T *scale, *shift, *mean;
   S* features_gradient;
   T* weight_gradient;
   double* sums;
-  bool after_norm;      // the gradient is that of a norm's output; result and norm_... are as in NormBackward
-  bool on_line;         // these three as in IntraBackward
-  bool wants_features;
-  bool sums_before;
+  bool after_norm;  // the gradient is that of a norm's output; result and norm_... are as in NormBackward
+  bool on_line, wants_features, sums_before;  // as in IntraBackward
 };
 
 // result = relu(scale * input + shift) + residual; result may be input or residual.
@@ -104,8 +79,7 @@ template <typename S, typename T = Computed<S>>
 struct NormForward {
   int64_t rows, channels;
   const S* input;
-  const T* scale;
-  const T* shift;
+  const T *scale, *shift;
   const S* residual;
   S* result;
   bool adds_residual;
@@ -115,11 +89,8 @@ struct NormForward {
 template <typename S, typename T = Computed<S>>
 struct NormSums {
   int64_t rows, channels;
-  const S* gradient;
-  const S* input;
-  const T* scale;
-  const T* shift;
-  const T* mean;
+  const S *gradient, *input;
+  const T *scale, *shift, *mean;
   double* sums;
 };
 
@@ -127,13 +98,8 @@ struct NormSums {
 template <typename S, typename T = Computed<S>>
 struct NormBackward {
   int64_t rows, channels;
-  const S* gradient;
-  const S* input;
-  const T* scale;
-  const T* shift;
-  const T* mean;
-  const T* slope;
-  const T* constant;
+  const S *gradient, *input;
+  const T *scale, *shift, *mean, *slope, *constant;
   S* input_gradient;
 };
 
@@ -142,8 +108,7 @@ template <typename S, typename T = Computed<S>>
 struct MaxForward {
   int64_t source_count, target_count, edges, length;
   const S* features;
-  const int32_t* sources;
-  const int32_t* offsets;
+  const int32_t *sources, *offsets;
   S* result;
   uint8_t* winners;
   bool wants_winners;
