@@ -17,16 +17,16 @@ from torch import Tensor
 
 from csgnn_dgl.nn.moments import Moments, num_processes, sum_across_processes
 from csgnn_dgl.nn.ops import library
-from csgnn_dgl.nn.ops.intra import Edges, intra_in_torch, product_flops
+from csgnn_dgl.nn.ops.intra import Edges, intra_in_torch
 from csgnn_dgl.nn.ops.library import Line, Norm, NormGradient
 from csgnn_dgl.nn.ops.radial import radial_in_torch
-from csgnn_dgl.nn.ops.registry import LIBRARY, differentiable_gradients, register
+from csgnn_dgl.nn.ops.registry import LIBRARY, differentiable_gradients, product_flops, register
 
 
 class Layer(NamedTuple):
     """A convolution with bias and edges (none between spheres), and the norm and ReLU that follow it.
 
-    The norm takes the moments of the batch if `measured`, else its running mean and variance. A residual adds the input.
+    The norm takes the moments of the batch if `measured`, else those given. A residual adds the input.
     """
 
     weight: Tensor

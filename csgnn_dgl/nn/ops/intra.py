@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 from csgnn_dgl._compilers import traced
 from csgnn_dgl.graphs.relation import Relation
 from csgnn_dgl.nn.ops import library
-from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, autocast_operands, convolution_gradients, register
+from csgnn_dgl.nn.ops.registry import autocast_operands, register_convolution
 
 
 class Edges(NamedTuple):
@@ -99,73 +98,10 @@ def _sum_grid(features: Tensor, edges: Edges) -> Tensor:
     return neighbour_sum(features.reshape(spheres * vertices, -1), edges).view(features.shape)
 
 
-def _forward(features: Tensor, weight: Tensor, bias: Tensor | None, *edges: Tensor) -> Tensor:
-    bias = None if bias is None else bias.contiguous()
-    return library.intra_forward(features.contiguous(), weight.contiguous(), bias, *edges[:2]).result
-
-
-def _forward_fake(features: Tensor, weight: Tensor, bias: Tensor | None, *edges: Tensor) -> Tensor:
-    return features.new_empty(*features.shape[:3], weight.shape[1])
-
-
-def _backward(
-    gradient: Tensor, features: Tensor, weight: Tensor, targets: Tensor, offsets: Tensor, wanted: bool
-) -> list[Tensor]:
-    found = library.intra_backward(
-        gradient.contiguous(), features.contiguous(), weight.contiguous(), targets, offsets, wanted=wanted
-    )
-    return [found.weight] if found.features is None else [found.weight, found.features]
-
-
-def _backward_fake(
-    gradient: Tensor, features: Tensor, weight: Tensor, targets: Tensor, offsets: Tensor, wanted: bool
-) -> list[Tensor]:
-    found = [weight.new_empty(weight.shape)]
-    return [*found, features.new_empty(features.shape)] if wanted else found
-
-
-def product_flops(features: Any, weight: Any, *rest: Any, out_shape: Any = None, **options: Any) -> int:
-    """Count the operations of a convolution of features (R, V, B, C) by a weight (C, F) or (K, C, F)."""
-    taps = min(weight[0], 2 * features[0] - 1) if len(weight) == 3 else 1
-    return 2 * math.prod(features[:3]) * taps * math.prod(weight[-2:])
-
-
-def _backward_flops(gradient: Any, features: Any, weight: Any, *rest: Any, **options: Any) -> int:
-    return product_flops(features, weight) * (2 if rest[-1] else 1)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    features, weight, _, *edges = inputs
-    ctx.save_for_backward(features, weight, *edges)
-
-
-def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    features, weight, *tables = ctx.saved_tensors
-    edges = Edges(*tables)
-    found = convolution_gradients(
-        ctx,
-        gradient,
-        features,
-        weight,
-        lambda features, weight: intra_in_torch(features, weight, None, edges),
-        lambda wanted: _intra_backward(gradient, features, weight, edges.targets, edges.reverse_offsets, wanted),
-    )
-    return (*found, None, None, None, None)
-
-
-_EDGES = "Tensor sources, Tensor offsets, Tensor targets, Tensor reverse_offsets"
-_intra = register(
+_intra = register_convolution(
     "intra",
-    f"(Tensor features, Tensor weight, Tensor? bias, {_EDGES}) -> Tensor",
-    _forward,
-    _forward_fake,
-    product_flops,
+    ("sources", "offsets", "targets", "reverse_offsets"),
+    library.intra_forward,
+    library.intra_backward,
+    lambda features, weight, bias, *tables: intra_in_torch(features, weight, bias, Edges(*tables)),
 )
-_intra_backward = register(
-    "intra_backward",
-    "(Tensor gradient, Tensor features, Tensor weight, Tensor targets, Tensor offsets, bool wanted) -> Tensor[]",
-    _backward,
-    _backward_fake,
-    _backward_flops,
-)
-torch.library.register_autograd(f"{NAMESPACE}::intra", _gradients, setup_context=_setup, lib=LIBRARY)

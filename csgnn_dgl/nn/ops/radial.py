@@ -9,16 +9,7 @@ from torch import Tensor
 
 from csgnn_dgl._compilers import traced
 from csgnn_dgl.nn.ops import library
-from csgnn_dgl.nn.ops.intra import product_flops
-from csgnn_dgl.nn.ops.registry import (
-    LIBRARY,
-    NAMESPACE,
-    autocast_operands,
-    convolution_gradients,
-    differentiable_gradients,
-    register,
-    transformed,
-)
+from csgnn_dgl.nn.ops.registry import autocast_operands, differentiable_gradients, register_convolution, transformed
 
 
 def radial(features: Tensor, weight: Tensor, bias: Tensor | None, kernel: bool) -> Tensor:
@@ -110,57 +101,4 @@ def _accumulate(result: Tensor, features: Tensor, weight: Tensor, sign: int) -> 
     return result
 
 
-def _forward(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    bias = None if bias is None else bias.contiguous()
-    return library.radial_forward(features.contiguous(), weight.contiguous(), bias).result
-
-
-def _forward_fake(features: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return features.new_empty(*features.shape[:3], weight.shape[2])
-
-
-def _backward(gradient: Tensor, features: Tensor, weight: Tensor, wanted: bool) -> list[Tensor]:
-    found = library.radial_backward(gradient.contiguous(), features.contiguous(), weight.contiguous(), wanted=wanted)
-    return [found.weight] if found.features is None else [found.weight, found.features]
-
-
-def _backward_fake(gradient: Tensor, features: Tensor, weight: Tensor, wanted: bool) -> list[Tensor]:
-    found = [weight.new_empty(weight.shape)]
-    return [*found, features.new_empty(features.shape)] if wanted else found
-
-
-def _backward_flops(gradient: Any, features: Any, weight: Any, wanted: bool, **options: Any) -> int:
-    return product_flops(features, weight) * (2 if wanted else 1)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2])
-
-
-def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-    features, weight = ctx.saved_tensors
-    return convolution_gradients(
-        ctx,
-        gradient,
-        features,
-        weight,
-        lambda features, weight: radial_in_torch(features, weight, None),
-        lambda wanted: _radial_backward(gradient, features, weight, wanted),
-    )
-
-
-_radial = register(
-    "radial",
-    "(Tensor features, Tensor weight, Tensor? bias) -> Tensor",
-    _forward,
-    _forward_fake,
-    product_flops,
-)
-_radial_backward = register(
-    "radial_backward",
-    "(Tensor gradient, Tensor features, Tensor weight, bool wanted) -> Tensor[]",
-    _backward,
-    _backward_fake,
-    _backward_flops,
-)
-torch.library.register_autograd(f"{NAMESPACE}::radial", _gradients, setup_context=_setup, lib=LIBRARY)
+_radial = register_convolution("radial", (), library.radial_forward, library.radial_backward, radial_in_torch)

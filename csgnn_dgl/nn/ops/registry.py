@@ -7,6 +7,7 @@ times: that is what runs where there is no kernel, and what second derivatives a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -78,28 +79,69 @@ def differentiable_gradients(
         return [next(found) if want else None for want in wanted]
 
 
-def convolution_gradients(
-    ctx: Any,
-    gradient: Tensor,
-    features: Tensor,
-    weight: Tensor,
-    in_torch: Callable[[Tensor, Tensor], Tensor],
-    backward: Callable[[bool], list[Tensor]],
-) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-    """Return the gradients of features, weight and bias of a convolution, which may be differentiated if asked for.
+def register_convolution(
+    name: str,
+    tables: Sequence[str],
+    forward: Callable[..., Any],
+    backward: Callable[..., Any],
+    in_torch: Callable[..., Tensor],
+) -> Any:
+    """Make a convolution of features (R, V, B, C), weight, bias and tables known to torch, with its gradients.
 
-    `backward` returns the gradient of the weight, and if its argument is true that of the features.
+    `forward` is called with the first two tables, `backward` with the others; both answer as those of `library` do.
+    `in_torch` computes the same as `forward` from all tables.
     """
-    wanted, weight_wanted, bias_wanted = ctx.needs_input_grad[:3]
-    if torch.is_grad_enabled():
 
-        def function(features: Tensor, weight: Tensor) -> Tensor:
-            return in_torch(features.to(weight.dtype), weight).to(features.dtype)
+    def cpu(features: Tensor, weight: Tensor, bias: Tensor | None, *given: Tensor) -> Any:
+        bias = None if bias is None else bias.contiguous()
+        return forward(features.contiguous(), weight.contiguous(), bias, *given[:2]).result
 
-        needed = (wanted, weight_wanted)
-        of_features, of_weight = differentiable_gradients(function, (features, weight), needed, gradient)
-    else:
-        of_weight, *rest = backward(wanted)
-        of_features = rest[0] if wanted else None
-    bias = gradient.sum((0, 1, 2), dtype=weight.dtype) if bias_wanted else None
-    return of_features, of_weight, bias
+    def fake(features: Tensor, weight: Tensor, *rest: Any) -> Tensor:
+        return features.new_empty(*features.shape[:3], weight.shape[-1])
+
+    def backward_cpu(gradient: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> list[Tensor]:
+        *readers, wanted = rest
+        tensors = (tensor.contiguous() for tensor in (gradient, features, weight))
+        found = backward(*tensors, *readers, wanted=wanted)
+        return [found.weight, found.features] if wanted else [found.weight]
+
+    def backward_fake(gradient: Tensor, features: Tensor, weight: Tensor, *rest: Any) -> list[Tensor]:
+        found = [weight.new_empty(weight.shape)]
+        return [*found, features.new_empty(features.shape)] if rest[-1] else found
+
+    def backward_flops(gradient: Any, features: Any, weight: Any, *rest: Any, **options: Any) -> int:
+        return product_flops(features, weight) * (2 if rest[-1] else 1)
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        features, weight, _, *given = inputs
+        ctx.save_for_backward(features, weight, *given)
+
+    def gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        features, weight, *given = ctx.saved_tensors
+        wanted, weight_wanted, bias_wanted = ctx.needs_input_grad[:3]
+        if torch.is_grad_enabled():
+
+            def function(features: Tensor, weight: Tensor) -> Tensor:
+                return in_torch(features.to(weight.dtype), weight, None, *given).to(features.dtype)
+
+            needed = (wanted, weight_wanted)
+            of_features, of_weight = differentiable_gradients(function, (features, weight), needed, gradient)
+        else:
+            of_weight, *rest = of_operator(gradient, features, weight, *given[2:], wanted)
+            of_features = rest[0] if wanted else None
+        bias = gradient.sum((0, 1, 2), dtype=weight.dtype) if bias_wanted else None
+        return (of_features, of_weight, bias, *[None] * len(given))
+
+    arguments = ["Tensor features", "Tensor weight", "Tensor? bias", *(f"Tensor {table}" for table in tables)]
+    operator = register(name, f"({', '.join(arguments)}) -> Tensor", cpu, fake, product_flops)
+    arguments = ["Tensor gradient", *arguments[:2], *arguments[5:], "bool wanted"]
+    schema = f"({', '.join(arguments)}) -> Tensor[]"
+    of_operator = register(f"{name}_backward", schema, backward_cpu, backward_fake, backward_flops)
+    torch.library.register_autograd(f"{NAMESPACE}::{name}", gradients, setup_context=setup, lib=LIBRARY)
+    return operator
+
+
+def product_flops(features: Any, weight: Any, *rest: Any, **options: Any) -> int:
+    """Count the operations of a convolution of features (R, V, B, C) by a weight (C, F) or (K, C, F)."""
+    taps = min(weight[0], 2 * features[0] - 1) if len(weight) == 3 else 1
+    return 2 * math.prod(features[:3]) * taps * math.prod(weight[-2:])
