@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import INTRA, NODE
 from csgnn_dgl.graphs.levels import ConcentricLevel
-from csgnn_dgl.nn.forms import Form, check_dtypes, check_features, check_form, refers, takes_kernels
+from csgnn_dgl.nn.convolution import Convolution
+from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.ops.intra import Edges, intra
-from csgnn_dgl.nn.radial import uniform_parameters
-
-if TYPE_CHECKING:
-    import dgl
 
 
-class IntraSphereConv(nn.Module):
+class IntraSphereConv(Convolution):
     r"""Graph convolution within each sphere, Eq. 2 before its nonlinearity.
 
     .. math:: H'_{i,u} = \Big(\sum_{v \in N(u)} H_{i,v} + s\,H_{i,u}\Big) Z + b
@@ -67,46 +61,15 @@ class IntraSphereConv(nn.Module):
         bias: bool = True,
         form: Form = "auto",
     ) -> None:
-        super().__init__()
-        self.in_channels = in_channels
-        self.out_channels = out_channels
+        super().__init__(in_channels, out_channels, bias=bias, form=form)
         self.self_loop = self_loop
-        self.form = check_form(form)
-        self.weight = nn.Parameter(torch.empty(in_channels, out_channels))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew, uniform within ±1/√C."""
-        uniform_parameters(self.weight, self.bias, fan_in=self.in_channels)
-
-    def forward(self, graph: ConcentricLevel | dgl.DGLGraph, features: Tensor) -> Tensor:
-        """Convolve; see the class for the formula and shapes.
-
-        Raises
-        ------
-        ValueError
-            If the features' shape or dtype does not fit the graph or the layer.
-        TypeError
-            If `graph` is no concentric level.
-        """
-        level = ConcentricLevel.of(graph)
-        num_nodes = level.num_spheres * level.num_vertices
-        grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
-        check_dtypes(grid, self.weight)
-        if refers(self.form, grid):
-            result = self._reference(level, grid)
-        else:
-            result = intra(grid, self.weight, self.bias, self.edges(level, grid), self.takes_kernels(level, grid))
-        return result.reshape(*features.shape[:-1], self.out_channels)
-
-    def takes_kernels(self, level: ConcentricLevel, features: Tensor) -> bool:
-        """Say whether the layer uses the kernels for features (R, V, B, C), or raise ValueError as `forward` does."""
-        return takes_kernels(self.form, features, self.weight)
 
     def edges(self, level: ConcentricLevel, features: Tensor) -> Edges:
         """Return the edges that the layer sums over, on the device of the features."""
         return Edges.of(level.relation(features.device, self.self_loop))
+
+    def _convolve(self, level: ConcentricLevel, features: Tensor, kernels: bool) -> Tensor:
+        return intra(features, self.weight, self.bias, self.edges(level, features), kernels)
 
     def _reference(self, level: ConcentricLevel, features: Tensor) -> Tensor:
         fn = require_dgl().function

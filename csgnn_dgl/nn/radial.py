@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.graphs.heterograph import NODE, RADIAL
 from csgnn_dgl.graphs.levels import ConcentricLevel
 from csgnn_dgl.graphs.tables import check_kernel_size
-from csgnn_dgl.nn.forms import Form, check_dtypes, check_features, check_form, refers, takes_kernels
+from csgnn_dgl.nn.convolution import Convolution
+from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.ops.library import MAX_TAPS
 from csgnn_dgl.nn.ops.radial import radial
 
-if TYPE_CHECKING:
-    import dgl
 
-
-class RadialConv(nn.Module):
+class RadialConv(Convolution):
     r"""Convolution between spheres, Eq. 3 before its nonlinearity.
 
     .. math:: H'_{i,u} = \sum_{k=-\lfloor K/2 \rfloor}^{\lfloor K/2 \rfloor} H_{i+k,u}\,W_{k+\lfloor K/2 \rfloor} + b
@@ -63,50 +57,12 @@ class RadialConv(nn.Module):
         bias: bool = True,
         form: Form = "auto",
     ) -> None:
-        super().__init__()
         check_kernel_size(kernel_size)
-        self.in_channels = in_channels
-        self.out_channels = out_channels
+        super().__init__(kernel_size, in_channels, out_channels, bias=bias, form=form)
         self.kernel_size = kernel_size
-        self.form = check_form(form)
-        self.weight = nn.Parameter(torch.empty(kernel_size, in_channels, out_channels))
-        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-        self.reset_parameters()
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew, uniform within ±1/√(K·C)."""
-        uniform_parameters(self.weight, self.bias, fan_in=self.kernel_size * self.in_channels)
-
-    def forward(self, graph: ConcentricLevel | dgl.DGLGraph, features: Tensor) -> Tensor:
-        """Convolve; see the class for the formula and shapes.
-
-        Raises
-        ------
-        ValueError
-            If the features' shape or dtype does not fit the graph or the layer, or the graph was built for a smaller
-            kernel.
-        TypeError
-            If `graph` is no concentric level.
-        """
-        level = ConcentricLevel.of(graph)
-        num_nodes = level.num_spheres * level.num_vertices
-        grid = check_features(features, num_nodes, level.num_spheres, self.in_channels)
-        check_dtypes(grid, self.weight)
-        kernels = self.takes_kernels(level, grid)
-        complete = level.has_radial_kernel(self.kernel_size)
-        if refers(self.form if complete else "reference", grid):
-            result = self._reference(level, grid)
-        else:
-            result = radial(grid, self.weight, self.bias, kernels)
-        return result.reshape(*features.shape[:-1], self.out_channels)
 
     def takes_kernels(self, level: ConcentricLevel, features: Tensor) -> bool:
         """Say whether the layer uses the kernels for features (R, V, B, C), or raise ValueError as `forward` does."""
-        complete = self._check_edges(level) and self.kernel_size <= MAX_TAPS
-        return complete and takes_kernels(self.form, features, self.weight)
-
-    def _check_edges(self, level: ConcentricLevel) -> bool:
-        """Say whether the level has all edges that the kernel reads; raise ValueError if it must and has not."""
         complete = level.has_radial_kernel(self.kernel_size)
         if self.form in ("fast", "compiled") and not complete:
             raise ValueError(
@@ -118,7 +74,13 @@ class RadialConv(nn.Module):
                 f"the graph was built with kernel_size={level.kernel_size}, the layer has {self.kernel_size}; "
                 f"build the graph with kernel_size={self.kernel_size}"
             )
-        return complete
+        return complete and self.kernel_size <= MAX_TAPS and super().takes_kernels(level, features)
+
+    def _form_on(self, level: ConcentricLevel) -> Form:
+        return self.form if level.has_radial_kernel(self.kernel_size) else "reference"
+
+    def _convolve(self, level: ConcentricLevel, features: Tensor, kernels: bool) -> Tensor:
+        return radial(features, self.weight, self.bias, kernels)
 
     def _reference(self, level: ConcentricLevel, features: Tensor) -> Tensor:
         fn = require_dgl().function
@@ -140,11 +102,3 @@ class RadialConv(nn.Module):
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""
         return f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, form={self.form!r}"
-
-
-def uniform_parameters(weight: Tensor, bias: Tensor | None, fan_in: int) -> None:
-    """Draw weight and bias uniformly within ±1/√fan_in, as ``torch.nn.Linear`` does."""
-    bound = 1 / math.sqrt(fan_in)
-    nn.init.uniform_(weight, -bound, bound)
-    if bias is not None:
-        nn.init.uniform_(bias, -bound, bound)
