@@ -11,7 +11,7 @@ import copy
 import sys
 import weakref
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,10 @@ ANY_REACH = sys.maxsize
 class _Structure(nn.Module, ABC):
     """Edges as tables, and as a DGL graph that is made when first asked for and obeyed once it is edited."""
 
+    _edge_types: ClassVar[tuple[tuple[str, str, str], ...]]
+    _graphs: ClassVar[str]
+    _maker: ClassVar[str]
+
     def __init__(self) -> None:
         super().__init__()
         self._graph: dgl.DGLGraph | None = None
@@ -52,6 +56,35 @@ class _Structure(nn.Module, ABC):
             self._graph = self._build_graph()
             self._marks = _marks(self._graph)
         return self._graph
+
+    @classmethod
+    def of(cls, graph: Self | dgl.DGLGraph) -> Self:
+        """Return `graph` itself, or the structure that says what a DGL graph does (read once, and again once edited).
+
+        Parameters
+        ----------
+        graph
+            Such a structure, or a DGL graph with the node and edge types of :func:`csgnn_dgl.concentric_heterograph`
+            or :func:`csgnn_dgl.pooling_graph`. The edges of either may have been edited.
+
+        Raises
+        ------
+        TypeError
+            If `graph` is neither.
+        ValueError
+            If the vertices of a level are not those of concentric icospheres or its radial edges have no offsets, or
+            if a coarse node of a step has no sources, or more than 256.
+        """
+        if isinstance(graph, cls):
+            return cls._says(graph.graph) if graph._is_edited() else graph
+        if not set(cls._edge_types) <= set(getattr(graph, "canonical_etypes", ())):
+            edge_types = getattr(graph, "canonical_etypes", None)
+            found = type(graph).__name__ if edge_types is None else f"a graph with the edge types {edge_types}"
+            raise TypeError(
+                f"expected a {cls.__name__} or a {cls._graphs}, not {found}; "
+                f"{cls._maker}(level, num_spheres) builds one"
+            )
+        return cls._says(graph)
 
     @classmethod
     @left_out
@@ -103,6 +136,9 @@ class ConcentricLevel(_Structure):
         As there.
     """
 
+    _edge_types = (INTRA_EDGES, RADIAL_EDGES)
+    _graphs, _maker = "DGL heterograph with 'intra' and 'radial' edges", "concentric_heterograph"
+
     def __init__(self, level: int, num_spheres: int, kernel_size: int = 3) -> None:
         super().__init__()
         check_grid_arguments(level, num_spheres, kernel_size)
@@ -110,32 +146,6 @@ class ConcentricLevel(_Structure):
         reach = kernel_size // 2 if kernel_size // 2 < num_spheres - 1 else ANY_REACH
         self._fill(level, num_spheres, kernel_size, reach, source, target, copies=num_spheres)
         self.to(torch.get_default_device())
-
-    @classmethod
-    def of(cls, graph: ConcentricLevel | dgl.DGLGraph) -> ConcentricLevel:
-        """Return `graph` itself, or the level that says what a DGL graph does (read once, and again once edited).
-
-        Parameters
-        ----------
-        graph
-            A level, or a DGL heterograph with the node and edge types of ``concentric_heterograph``. The edges of
-            either may have been edited.
-
-        Raises
-        ------
-        TypeError
-            If `graph` is neither.
-        ValueError
-            If its vertices are not those of concentric icospheres, or its radial edges have no offsets.
-        """
-        if isinstance(graph, ConcentricLevel):
-            return cls._says(graph.graph) if graph._is_edited() else graph
-        if not {INTRA_EDGES, RADIAL_EDGES} <= set(getattr(graph, "canonical_etypes", ())):
-            raise TypeError(
-                "expected a ConcentricLevel or a DGL heterograph with 'intra' and 'radial' edges, "
-                f"not {_describe(graph)}; concentric_heterograph(level, num_spheres) builds one"
-            )
-        return cls._says(graph)
 
     def relation(self, device: torch.device | str, self_loop: bool = False) -> Relation:
         """Return the intra edges on `device`, with or without an edge from each node to itself, which then is first."""
@@ -198,6 +208,9 @@ class PoolingLevel(_Structure):
         As there.
     """
 
+    _edge_types = (POOL_EDGES,)
+    _graphs, _maker = "DGL graph fine -pool-> coarse", "pooling_graph"
+
     def __init__(self, level: int, num_spheres: int) -> None:
         super().__init__()
         check_grid_arguments(level, num_spheres, coarsest=1)
@@ -208,26 +221,6 @@ class PoolingLevel(_Structure):
         source, target = map(torch.from_numpy, pooling_edges(level, 1))
         self.edges = PoolingRelation(source, target, (fine, coarse), num_spheres)
         self.to(torch.get_default_device())
-
-    @classmethod
-    def of(cls, graph: PoolingLevel | dgl.DGLGraph) -> PoolingLevel:
-        """Return `graph` itself, or the step that says what a DGL graph does (read once, and again once edited).
-
-        Raises
-        ------
-        TypeError
-            If `graph` is neither a step nor a DGL graph ``fine -pool-> coarse``.
-        ValueError
-            If a coarse node has no sources, or more than 256.
-        """
-        if isinstance(graph, PoolingLevel):
-            return cls._says(graph.graph) if graph._is_edited() else graph
-        if POOL_EDGES not in getattr(graph, "canonical_etypes", ()):
-            raise TypeError(
-                f"expected a PoolingLevel or a DGL graph fine -pool-> coarse, not {_describe(graph)}; "
-                "pooling_graph(level, num_spheres) builds one"
-            )
-        return cls._says(graph)
 
     def relation(self, device: torch.device | str) -> PoolingRelation:
         """Return the edges on `device`."""
@@ -332,11 +325,6 @@ def _marks(graph: dgl.DGLGraph) -> list[tuple[Any, int]]:
 def _same(marks: list[tuple[Any, int]], others: list[tuple[Any, int]]) -> bool:
     pairs = zip(marks, others, strict=True)
     return len(marks) == len(others) and all(a is b and x == y for (a, x), (b, y) in pairs)
-
-
-def _describe(graph: object) -> str:
-    edge_types = getattr(graph, "canonical_etypes", None)
-    return type(graph).__name__ if edge_types is None else f"a graph with the edge types {edge_types}"
 
 
 _READ: weakref.WeakKeyDictionary[Any, tuple[list[tuple[Any, int]], Any]] = weakref.WeakKeyDictionary()

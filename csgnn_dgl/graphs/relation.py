@@ -50,10 +50,7 @@ class Relation(nn.Module):
         self._add("offsets", _offsets(target, shape[1], copies).to(dtype))
         self._add("targets", side_by_side(target[by_source], shape[1], copies).to(dtype))
         self._add("reverse_offsets", _offsets(source, shape[0], copies).to(dtype))
-        target, source = target[by_target], source[by_target]
-        degree = torch.bincount(target, minlength=shape[1])
-        padded = source.new_full((shape[1], int(degree.max()) if len(degree) else 0), copies * shape[0])
-        padded[target, torch.arange(len(target), device=target.device) - (degree.cumsum(0) - degree)[target]] = source
+        padded = _table(target[by_target], source[by_target], shape[1], missing=copies * shape[0])
         self._add("padded", side_by_side(padded, shape[0], copies).clamp(max=copies * shape[0]).to(dtype))
 
     def on(self, device: torch.device | str) -> Self:
@@ -96,27 +93,34 @@ class PoolingRelation(Relation):
 
     def __init__(self, source: Tensor, target: Tensor, shape: tuple[int, int], copies: int = 1) -> None:
         super().__init__(source, target, shape, copies)
-        degree = torch.bincount(target, minlength=shape[1])
-        place = torch.arange(len(target), device=target.device) - (degree.cumsum(0) - degree)[target]
         self._add("table", torch.where(self.padded < copies * shape[0], self.padded, self.padded[:, :1]).long())
 
         by_source = torch.argsort(source, stable=True)
-        readers, places = target[by_source], place[by_source]
+        places = _ranks(target, shape[1])[by_source]
         self._add("places", places.to(torch.uint8).repeat(copies))
-        count = torch.bincount(source, minlength=shape[0])
-        row = torch.repeat_interleave(torch.arange(shape[0], device=source.device), count)
-        column = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-        readers_table = source.new_zeros(shape[0], int(count.max()))
-        places_table = torch.full_like(readers_table, -1, dtype=torch.int32)
-        readers_table[row, column], places_table[row, column] = readers, places.to(torch.int32)
+        readers_table = _table(source[by_source], target[by_source], shape[0], missing=0)
         self._add("readers_table", side_by_side(readers_table, shape[1], copies))
-        self._add("places_table", places_table.repeat(copies, 1))
+        self._add("places_table", _table(source[by_source], places.int(), shape[0], missing=-1).repeat(copies, 1))
 
 
 def side_by_side(nodes: Tensor, count: int, copies: int) -> Tensor:
     """Return indices (E, ...) of `count` nodes `copies` times over, (copies · E, ...), each time of further nodes."""
     shifts = count * torch.arange(copies, device=nodes.device).view(-1, *[1] * nodes.dim())
     return (nodes + shifts).flatten(0, 1)
+
+
+def _ranks(rows: Tensor, count: int) -> Tensor:
+    """Return the place of each of ascending rows (E,) among its equals."""
+    degree = torch.bincount(rows, minlength=count)
+    return torch.arange(len(rows), device=rows.device) - (degree.cumsum(0) - degree)[rows]
+
+
+def _table(rows: Tensor, values: Tensor, count: int, missing: int) -> Tensor:
+    """Return values (E,) of ascending rows (E,) side by side, (count, most of a row), filled up with `missing`."""
+    ranks = _ranks(rows, count)
+    table = values.new_full((count, int(ranks.max()) + 1 if len(ranks) else 0), missing)
+    table[rows, ranks] = values
+    return table
 
 
 def _offsets(nodes: Tensor, count: int, copies: int) -> Tensor:

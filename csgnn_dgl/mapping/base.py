@@ -210,20 +210,11 @@ def check_sizes(num_spheres: int, channels: int, threshold: float) -> None:
 
 
 def cell_diameters(inner: NDArray[np.float64], outer: NDArray[np.float64], chord: float) -> NDArray[np.float64]:
-    """Return the largest distance between vertices of the cells between two spheres (A.6).
+    """Return the largest distances (M,) between vertices of the cells between spheres of two radii (M,) (A.6).
 
-    Parameters
-    ----------
-    inner, outer
-        (M,) radii of the two spheres; a cell that begins at the origin has inner radius 0.
-    chord
-        Longest edge of the cell's triangle on the unit sphere.
-
-    Returns
-    -------
-    numpy.ndarray
-        (M,) diameters: the largest of the outer triangle's edge, the distance of two different corners across
-        the cell, and the distance of the spheres.
+    That is the largest of the outer triangle's edge, the distance of two different corners across the cell, and the
+    distance of the spheres. Cells that begin at the origin have inner radius 0; `chord` is the longest edge of the
+    cells' triangles on the unit sphere.
     """
     across = (outer - inner) ** 2 + inner * outer * chord**2
     return np.asarray(np.maximum(outer * chord, np.sqrt(across)))

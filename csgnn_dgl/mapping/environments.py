@@ -139,20 +139,8 @@ def checked_structure(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Return positions (N, 3), cell (3, 3) and periodic flags (3,), or say why they make no structure.
 
-    Lattice vectors of directions that are not periodic become zero. Distances are not looked at; see
-    :func:`check_distances`.
-
-    Parameters
-    ----------
-    positions, cell, pbc
-        As for :func:`find_environments`.
-
-    Raises
-    ------
-    InputError
-        As :func:`find_environments`, but for atoms too close; for a name to be put in front of the message.
-    ValueError
-        If a shape is wrong.
+    Arguments and errors are those of :func:`find_environments`. Lattice vectors of directions that are not periodic
+    become zero. Distances are not looked at; see :func:`check_distances`.
     """
     points = np.ascontiguousarray(positions, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0:
@@ -184,10 +172,7 @@ def checked_structure(
 def check_distances(points: NDArray[np.float64], lattice: NDArray[np.float64], periodic: NDArray[np.bool_]) -> None:
     """Raise InputError if two atoms, or an atom and its periodic image, are closer than 0.3 Å.
 
-    Parameters
-    ----------
-    points, lattice, periodic
-        What :func:`checked_structure` returns.
+    The arguments are what :func:`checked_structure` returns.
     """
     # Within 0.3 Å alone the search would fill the cell with millions of boxes.
     _check_distances(*_neighbours(points, lattice, periodic, cutoff=2.0))

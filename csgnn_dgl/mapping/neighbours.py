@@ -20,17 +20,7 @@ INNER_RADIUS: dict[str, float] = {"published": 1.0, "uniform": 0.0}
 
 
 class Spread(NamedTuple):
-    """How E neighbours are spread over the grid, as K contributions.
-
-    Attributes
-    ----------
-    neighbour
-        (K,) int64, the neighbour, 0 to E - 1, that contributes.
-    vertex, shell
-        (K,) int64, where it contributes.
-    share
-        (K,) what share of its 1/d.
-    """
+    """K contributions of neighbours to the grid, all (K,): whose, to which vertex and shell, what share of its 1/d."""
 
     neighbour: Tensor
     vertex: Tensor
@@ -132,29 +122,13 @@ class NeighbourMapping(TableModule, ABC):
 
     @abstractmethod
     def make_tables(self, corners: NDArray[np.float64]) -> None:
-        """Add the tables that `spread` reads.
-
-        Parameters
-        ----------
-        corners
-            (F, 3, 3) the corners of the triangles, each with its three coordinates.
-        """
+        """Add the tables that `spread` reads, from the corners (F, 3, 3) of the triangles."""
 
     @abstractmethod
     def spread(self, points: Tensor, distance: Tensor) -> Spread:
-        """Say where neighbours contribute.
+        """Say where neighbours with vectors (3, E) and lengths (E,), in Å, contribute.
 
-        Parameters
-        ----------
-        points
-            (3, E) vectors from the centres to the neighbours, in Å.
-        distance
-            (E,) their lengths.
-
-        Returns
-        -------
-        Spread
-            Its shares add up to 1 for each neighbour, or to less where one fades.
+        The shares add up to 1 for each neighbour, or to less where one fades.
         """
 
     def _map(self, vectors: Tensor, centre: Tensor, count: int) -> Tensor:

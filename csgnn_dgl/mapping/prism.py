@@ -11,24 +11,13 @@ class PrismMapping(PointMapping):
 
     With R' = R·C fine spheres, interval i is the radii i/R' to (i + 1)/R'. The innermost cells consist of the
     triangle on the first sphere and the origin, which carries no feature. The diameter d_i of interval i is
-    the largest over all triangles of the level. See :class:`~csgnn_dgl.mapping.base.PointMapping` for the
-    rest.
+    the largest over all triangles of the level. See :class:`~csgnn_dgl.mapping.base.PointMapping` for
+    the rest and the shapes.
 
     Parameters
     ----------
-    level
-        Level l of the icosphere, with V = 10·4^l + 2 vertices.
-    num_spheres
-        Number of spheres R of the grid.
-    channels
-        Number of channels C, the fine spheres per sphere.
-    threshold
-        The kernel's value T at the distance d_i, in (0, 1]; 1 counts points.
-
-    Shapes
-    ------
-    - Input: points (B, N, 3) within the unit ball.
-    - Output: features (R, V, B, C).
+    level, num_spheres, channels, threshold
+        As in :class:`~csgnn_dgl.mapping.base.PointMapping`; a threshold of 1 counts points.
 
     Examples
     --------

@@ -12,23 +12,13 @@ class ShellMapping(PointMapping):
     Interval i is the shell of radii i/R to (i + 1)/R, and its cells carry vertices on the fine spheres i·C to
     i·C + C - 1, counted from 0, at the radii (i·C + 1)/R' to (i·C + C)/R' with R' = R·C. The diameter d_i is
     that of the one cell over face 0 of the icosphere, between the spheres i/R and (i + 1)/R; the innermost is
-    the triangle and the origin. See :class:`~csgnn_dgl.mapping.base.PointMapping` for the rest.
+    the triangle and the origin. See :class:`~csgnn_dgl.mapping.base.PointMapping` for
+    the rest and the shapes.
 
     Parameters
     ----------
-    level
-        Level l of the icosphere, with V = 10·4^l + 2 vertices.
-    num_spheres
-        Number of spheres R of the grid.
-    channels
-        Number of channels C, the fine spheres per sphere.
-    threshold
-        The kernel's value T at the distance d_i, in (0, 1]; 1 counts points.
-
-    Shapes
-    ------
-    - Input: points (B, N, 3) within the unit ball.
-    - Output: features (R, V, B, C).
+    level, num_spheres, channels, threshold
+        As in :class:`~csgnn_dgl.mapping.base.PointMapping`; a threshold of 1 counts points.
 
     Examples
     --------
