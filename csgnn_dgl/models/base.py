@@ -7,7 +7,11 @@ import importlib
 import inspect
 import os
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -81,7 +85,7 @@ class Model(nn.Module):
         ----------
         place
             A checkpoint that this package wrote, or a run folder (its best checkpoint). Nothing in it is unpickled but
-            tensors and plain values; a model from elsewhere is imported by the class path that stands there.
+            tensors and plain values, and nothing is imported: import the module of a model from elsewhere before.
         map_location
             Device of the weights.
 
@@ -167,8 +171,9 @@ class Registry(Mapping[str, type[Kind]]):
         if name in self:
             return self[name]
         kind, reason = None, ""
+        check_import(name)
         try:
-            kind = pkgutil.resolve_name(name)
+            kind = pkgutil.resolve_name(name) if "." in name else None
         except (ImportError, AttributeError, ValueError) as error:
             reason = f" ({error})"
         if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
@@ -224,15 +229,15 @@ class Registry(Mapping[str, type[Kind]]):
         file, description = checkpoint_file(place), checkpoint["csgnn"]
         if description["task"] != self.task:
             raise InputError(f"{file} holds no {self.noun}; give a checkpoint that holds one")
-        name = description["model"]
+        name, weights = description["model"], checkpoint["state_dict"].items()
         try:
-            kind = self.find(name)
-        except InputError as error:
-            raise InputError(f"{file} holds no {self.noun} that can be made here: {error}") from error
-        weights = checkpoint["state_dict"].items()
-        try:
-            model = self.build(kind, **description["config"])
+            with importing_only(file):
+                model = self.build(name, **description["config"])
             model.load_state_dict({key.removeprefix(PREFIX): value for key, value in weights if key.startswith(PREFIX)})
+        except InputError as error:
+            if name in self or str(error).startswith(f"{file} "):
+                raise
+            raise InputError(f"{file} holds no {self.noun} that can be made here: {error}") from error
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{file} does not fit the model {name!r} of this version ({type(error).__name__}); use the version "
@@ -297,6 +302,36 @@ def import_path(thing: Any) -> str:
     return f"{thing.__module__}.{name}"
 
 
+_READING: ContextVar[tuple[str, Collection[str]]] = ContextVar("reading", default=("", ()))
+"""The checkpoint whose model is being made, and the packages that it may import nevertheless."""
+
+
+@contextmanager
+def importing_only(file: Place, packages: Collection[str] = ()) -> Iterator[None]:
+    """Let what a checkpoint names import nothing but these packages: it may come from anywhere."""
+    token = _READING.set((str(file), packages))
+    try:
+        yield
+    finally:
+        _READING.reset(token)
+
+
+def check_import(path: str) -> None:
+    """Raise InputError where a checkpoint names an import path whose module is not imported yet."""
+    file, packages = _READING.get()
+    if not file or "." not in path or path.partition(".")[0] in ("csgnn_dgl", *packages):
+        return
+    module, _, name = path.rpartition(".")
+    place = module
+    while place and place not in sys.modules:
+        place, _, outer = place.rpartition(".")
+        name = f"{outer}.{name}"
+    try:
+        attrgetter(name)(sys.modules[place])
+    except (KeyError, AttributeError):
+        raise InputError(f"{file} was made from {path}; import {module} first") from None
+
+
 def imported(thing: Any) -> Any:
     """Return what stands at an import path, and anything but a path as it is.
 
@@ -305,8 +340,11 @@ def imported(thing: Any) -> Any:
     InputError
         If nothing stands there.
     """
+    if not isinstance(thing, str):
+        return thing
+    check_import(thing)
     try:
-        return pkgutil.resolve_name(thing) if isinstance(thing, str) else thing
+        return pkgutil.resolve_name(thing)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"{thing!r} cannot be imported ({error}); give a path as mine.PointNet") from error
 

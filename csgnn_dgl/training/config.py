@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 from csgnn_dgl.errors import InputError, one_sentence
-from csgnn_dgl.models.base import Place, checkpoint_file, import_path, plain, read_checkpoint
+from csgnn_dgl.models.base import Place, checkpoint_file, import_path, imported, importing_only, plain, read_checkpoint
 from csgnn_dgl.training.task import Task
 
 Options = jsonargparse.Namespace
@@ -155,24 +155,41 @@ def read_yaml(path: Place) -> dict[str, Any]:
     return content
 
 
+def run_config(checkpoint: Path) -> dict[str, Any]:
+    """Return the config of the run folder around a checkpoint; empty if it is in none."""
+    beside = checkpoint.parent.parent / "config.yaml"
+    return read_yaml(beside) if beside.is_file() else {}
+
+
+def packages_in(config: Any) -> set[str]:
+    """Collect the packages that import paths in a config begin with."""
+    if isinstance(config, str):
+        return {config.partition(".")[0]}
+    values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
+    return set().union(*map(packages_in, values))
+
+
 def config_of_checkpoint(place: Place, task: Task) -> dict[str, Any]:
     """Return the options that a checkpoint brings along: its network, and the data of the run folder around it.
 
     Raises
     ------
     InputError
-        If the checkpoint is that of another task, or holds no model that is known here.
+        If the checkpoint is that of another task, holds no model that is known here, or one whose module is neither
+        imported yet nor named in the config of the run.
     """
     path, registry = checkpoint_file(place), task.module.registry
     description = read_checkpoint(path)["csgnn"]
     if description["task"] != task.name:
         raise InputError(f"{path} holds no {registry.noun}; give a checkpoint that holds one")
-    kind, stored = registry.find(description["model"]), description["config"]
+    run, stored = run_config(path), description["config"]
+    with importing_only(path, packages_in(run)):
+        kind = registry.find(description["model"])
+        for name in (name for name in stored if name.startswith("make_")):
+            imported(stored[name])
     config: dict[str, Any] = {"model": {"network": {"class_path": import_path(kind), "init_args": stored}}}
     config["ckpt_path"] = str(path)
-    beside = path.parent.parent / "config.yaml"
-    if beside.is_file():
-        run = read_yaml(beside)
+    if run:
         config |= {"data": run.get("data", {}), "seed_everything": run.get("seed_everything", 0)}
     elif "data" in description:
         config["data"] = description["data"]

@@ -18,15 +18,17 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 import csgnn_dgl
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import Place, read_checkpoint
+from csgnn_dgl.models.base import Place, checkpoint_file, importing_only, read_checkpoint
 from csgnn_dgl.training.config import (
     Options,
     Stage,
     config_of_checkpoint,
     instantiate,
+    packages_in,
     parse,
     parser_of,
     read_yaml,
+    run_config,
     words_of,
 )
 from csgnn_dgl.training.module import TrainingModule
@@ -103,7 +105,8 @@ def fit(
     if resume is not None:
         run = resumable(resume, configs)
         configs, options = [run.config_file], {**options, "resume": str(run.path)}
-        task = task or read_checkpoint(run.last)["csgnn"]["task"]
+        with importing_only(run.last, packages_in(run.config)):
+            task = task or find_task(read_checkpoint(run.last)["csgnn"]["task"])
     for item in [options, *reversed(configs)]:
         task = task or (item if isinstance(item, Mapping) else read_yaml(item)).get("task")
     if task is None:
@@ -317,9 +320,10 @@ def results_of(tested: Mapping[str, Experiment]) -> Results:
 def _of_run(
     place: Run | Place, task: Task | str | None, stage: Stage, callbacks: Sequence[L.Callback], options: dict[str, Any]
 ) -> Experiment:
-    path = place.best if isinstance(place, Run) else place
-    task = task or read_checkpoint(path)["csgnn"]["task"]
-    chosen = find_task(task) if isinstance(task, str) else task
+    path = checkpoint_file(place.best if isinstance(place, Run) else place)
+    with importing_only(path, packages_in(run_config(path))):
+        task = task or read_checkpoint(path)["csgnn"]["task"]
+        chosen = find_task(task) if isinstance(task, str) else task
     words = words_of([config_of_checkpoint(path, chosen), options])
     return Experiment(chosen, stage, parse(parser_of(chosen, stage), words), callbacks)
 

@@ -185,7 +185,19 @@ class TrainingModule(L.LightningModule, ABC):
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
     def setup(self, stage: str) -> None:
-        """Make what measures an epoch."""
+        """Make what measures an epoch.
+
+        Raises
+        ------
+        InputError
+            If weights in float16 are to be trained.
+        """
+        half = self.trainer.precision == "16-true" or any(own.dtype == torch.float16 for own in self.parameters())
+        if stage == "fit" and half:
+            raise InputError(
+                f"trainer.precision is {self.trainer.precision!r} and the weights would be float16, whose gradients "
+                "vanish and whose steps give NaN; give bf16-true, bf16-mixed or 32-true"
+            )
         self.train_measures = nn.ModuleDict({"loss": MeanMetric(), **self.make_measures()})
         self.validation_measures = nn.ModuleDict({"loss": MeanMetric(), **self.make_measures()})
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
+import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.models.base import check_import
 from csgnn_dgl.training.data import EpochData
 from csgnn_dgl.training.module import TrainingModule
 from csgnn_dgl.training.report import Section
@@ -62,8 +63,10 @@ def find_task(name: str) -> Task:
     InputError
         If there is none.
     """
-    path = name if "." in name else f"csgnn_dgl.tasks.{name}"
+    path = f"{name}.TASK" if "." in name else f"csgnn_dgl.tasks.{name}.TASK"
+    if "." in name:
+        check_import(path)
     try:
-        return importlib.import_module(path).TASK
-    except (ImportError, AttributeError) as error:
+        return pkgutil.resolve_name(path)
+    except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"there is no task {name!r} ({error}); give the import path of a package with TASK") from error

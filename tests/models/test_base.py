@@ -1,6 +1,7 @@
 """What makes a model again: its config, its name and its checkpoint, and those that older versions wrote."""
 
 import copy
+import importlib
 import inspect
 import pickle
 import re
@@ -18,6 +19,7 @@ from csgnn_dgl.mapping import Environments
 from csgnn_dgl.models import AGNI, CLASSIFIERS, CSGNN, DOS_MODELS, Classifier, Model, Registry, base
 from csgnn_dgl.models.base import FORMAT, arguments_of, check_fits, checkpoint_file, plain, read_checkpoint
 from csgnn_dgl.tasks.dos import load_dos_model
+from csgnn_dgl.training import evaluate
 from tests.models.toys import Bag, Counting
 from tests.tolerances import TOLERANCE
 
@@ -115,6 +117,39 @@ def test_a_module_from_elsewhere_gets_a_config_and_comes_back(tmp_path: Path) ->
     grid = {"start": 0.0, "width": 0.5, "count": 4}
     DOS_MODELS.write(tmp_path / "dos.ckpt", DOS_MODELS.build(Counting, num_bins=4), data={"grid": grid})
     assert isinstance(DOS_MODELS.load(tmp_path / "dos.ckpt"), Counting)
+
+
+def test_a_checkpoint_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "__init__.py").write_text("")
+    for name in ("nets", "layers"):
+        (tmp_path / "foreign" / f"{name}.py").write_text("from tests.models.toys import Bag as Net, TwoWeights as Conv")
+    monkeypatch.syspath_prepend(tmp_path)
+    CLASSIFIERS.write(tmp_path / "net.ckpt", CLASSIFIERS.build(Bag, num_classes=5))
+    CLASSIFIERS.write(tmp_path / "conv.ckpt", CSGNN(**CSGNN.tiny, make_intra="tests.models.toys.TwoWeights"))
+    for file, path, change in (
+        ("net", "foreign.nets.Net", {"model": "foreign.nets.Net"}),
+        ("net", "foreign.nets", {"model": "foreign.nets"}),
+        ("conv", "foreign.layers.Conv", {"config": {**CSGNN.tiny, "make_intra": "foreign.layers.Conv"}}),
+    ):
+        checkpoint = torch.load(tmp_path / f"{file}.ckpt", weights_only=True)
+        checkpoint["csgnn"].update(change)
+        torch.save(checkpoint, tmp_path / f"{file}.ckpt")
+        wanted = f"{file}.ckpt was made from {path}; import {path.rpartition('.')[0]} first"
+        with pytest.raises(InputError, match=re.escape(wanted)):
+            CLASSIFIERS.load(tmp_path / f"{file}.ckpt")
+        with pytest.raises(InputError, match=re.escape(wanted)):
+            evaluate(tmp_path / f"{file}.ckpt")
+        assert not {"foreign.nets", "foreign.layers"} & sys.modules.keys()
+    importlib.import_module("foreign.layers")
+    assert isinstance(CLASSIFIERS.load(tmp_path / "conv.ckpt"), CSGNN)
+    CLASSIFIERS.write(tmp_path / "task.ckpt", CLASSIFIERS.build(Bag, num_classes=5))
+    checkpoint = torch.load(tmp_path / "task.ckpt", weights_only=True)
+    checkpoint["csgnn"]["task"] = "foreign.nets"
+    torch.save(checkpoint, tmp_path / "task.ckpt")
+    with pytest.raises(InputError, match="task.ckpt was made from foreign.nets"):
+        evaluate(tmp_path / "task.ckpt")
+    assert "foreign.nets" not in sys.modules
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:

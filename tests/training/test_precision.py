@@ -4,6 +4,8 @@ import pytest
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 
+from csgnn_dgl.errors import InputError
+
 DTYPES = {"bf16-true": torch.bfloat16, "64-true": torch.float64}
 
 
@@ -19,6 +21,13 @@ def test_models_of_the_dos_train_in_true_precision(build_dos):
     trainer, model, data, _ = build_dos("csgnn", max_epochs=1, trainer={"precision": "bf16-true"})
     trainer.fit(model, data)
     assert all(value.isfinite().all() for value in model.parameters())
+
+
+def test_training_in_float16_is_refused(build):
+    for trainer, dtype in ({"precision": "16-true"}, torch.float32), ({}, torch.float16):
+        trainer, model, data, _ = build(max_epochs=1, trainer=trainer)
+        with pytest.raises(InputError, match=r"weights would be float16.*give bf16-true, bf16-mixed or 32-true"):
+            trainer.fit(model.to(dtype), data)
 
 
 @pytest.mark.filterwarnings("ignore")
