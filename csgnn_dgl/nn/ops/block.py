@@ -101,13 +101,14 @@ def _convolve(features: Tensor, layer: Layer, read: Line | None, applied: Line |
     return library.radial_forward(features, layer.weight, layer.bias, line=read, **then)
 
 
-def _measure(layer: Layer, found: library.Forward) -> tuple[_Coefficients, Tensor]:
-    """Return the norm by the moments of a result, and these: mean, scatter and their number, (3, F)."""
-    assert found.moments is not None
+def _norm_of(layer: Layer, found: library.Forward, measured: list[Tensor]) -> _Coefficients:
+    """Return the norm of a result; where it was measured, add mean, scatter and their number, (3, F), to `measured`."""
+    if found.moments is None:
+        return _Coefficients.of(layer, layer.mean, layer.variance)
     mean, scatter = found.moments
     moments = Moments(mean, scatter, mean.new_tensor(found.result[..., 0].numel())).across_processes()
-    rows = torch.stack([moments.mean, moments.scatter, moments.total.expand_as(mean)])
-    return _Coefficients.of(layer, moments.mean, moments.variance), rows
+    measured.append(torch.stack([moments.mean, moments.scatter, moments.total.expand_as(mean)]))
+    return _Coefficients.of(layer, moments.mean, moments.variance)
 
 
 def _forward(features: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
@@ -116,14 +117,13 @@ def _forward(features: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], l
     features = features.contiguous()
     if arguments[-1]:
         return _forward_keeping(features, layers)
-    all_moments = []
+    all_moments: list[Tensor] = []
     for layer in layers:
         if layer.measured:
             found = _convolve(features, layer, None, None)
-            coefficients, moments = _measure(layer, found)
-            all_moments.append(moments)
+            line = _norm_of(layer, found, all_moments).line
             residual = features if layer.residual else None
-            features = library.norm_forward(found.result, coefficients.line, residual, out=found.result)
+            features = library.norm_forward(found.result, line, residual, out=found.result)
         else:
             line = _Coefficients.of(layer, layer.mean, layer.variance).line
             features = _convolve(features, layer, None, line).result
@@ -131,17 +131,14 @@ def _forward(features: Tensor, *arguments: Any) -> tuple[Tensor, list[Tensor], l
 
 
 def _forward_keeping(features: Tensor, layers: list[Layer]) -> tuple[Tensor, list[Tensor], list[Tensor], list[Tensor]]:
-    kept, lines, all_moments = [], [], []
+    kept, lines = [], []
+    all_moments: list[Tensor] = []
     current, pending, written = features, None, False
     for layer in layers:
         if pending is not None and layer.edges:
             current, pending, written = library.norm_forward(current, pending.line), None, True
         found = _convolve(current, layer, None if pending is None else pending.line, None)
-        if layer.measured:
-            coefficients, moments = _measure(layer, found)
-            all_moments.append(moments)
-        else:
-            coefficients = _Coefficients.of(layer, layer.mean, layer.variance)
+        coefficients = _norm_of(layer, found, all_moments)
         kept.append(found.result)
         lines.append(torch.stack(coefficients))
         if layer.residual:

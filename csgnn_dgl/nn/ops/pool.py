@@ -88,16 +88,8 @@ def overall_max(features: Tensor, kernel: bool) -> Tensor:
     return maximum.view(features.shape[2:])
 
 
-def _max_forward(
-    features: Tensor,
-    sources: Tensor,
-    offsets: Tensor,
-    targets: Tensor,
-    places: Tensor,
-    reverse_offsets: Tensor,
-    wanted: bool,
-) -> tuple[Tensor, Tensor]:
-    maximum, winners = library.max_forward(features.contiguous(), sources, offsets, winners=wanted)
+def _max_forward(features: Tensor, sources: Tensor, offsets: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    maximum, winners = library.max_forward(features.contiguous(), sources, offsets, winners=rest[-1])
     return maximum, empty((0,), torch.uint8) if winners is None else winners
 
 
@@ -106,14 +98,12 @@ def _max_forward_fake(features: Tensor, sources: Tensor, offsets: Tensor, *rest:
     return maximum, maximum.new_empty(maximum.shape if rest[-1] else 0, dtype=torch.uint8)
 
 
-def _max_backward(
-    gradient: Tensor, winners: Tensor, targets: Tensor, places: Tensor, reverse_offsets: Tensor
-) -> Tensor:
-    return library.max_backward(gradient.contiguous(), winners, targets, places, reverse_offsets)
+def _max_backward(gradient: Tensor, *tables: Tensor) -> Tensor:
+    return library.max_backward(gradient.contiguous(), *tables)
 
 
-def _max_backward_fake(gradient: Tensor, winners: Tensor, targets: Tensor, places: Tensor, offsets: Tensor) -> Tensor:
-    return gradient.new_empty(len(offsets) - 1, gradient.shape[1])
+def _max_backward_fake(gradient: Tensor, *tables: Tensor) -> Tensor:
+    return gradient.new_empty(len(tables[-1]) - 1, gradient.shape[1])
 
 
 def _max_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
