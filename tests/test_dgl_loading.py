@@ -220,11 +220,16 @@ def test_the_fix_fits_the_running_python(
     assert _dgl._absent().endswith(sentence)
 
 
-def test_importing_the_package_imports_no_heavy_module(tmp_path: Path) -> None:
+def test_what_is_used_imports_no_more_than_it_needs(tmp_path: Path) -> None:
     heavy = ["lightning", "pytorch_lightning", "trimesh", "matplotlib", "sklearn", "h5py", "tensorboard"]
-    code = f"import csgnn_dgl, sys; print([name for name in {heavy} if name in sys.modules])"
+    code = f"""
+    import csgnn_dgl, csgnn_dgl.data, csgnn_dgl.mapping, sys
+    print([name for name in {[*heavy, "ase"]} if name in sys.modules])
+    csgnn_dgl.predict_dos
+    print([name for name in {heavy[:2]} if name in sys.modules])
+    """
     result = run(code, tmp_path)
-    assert result.stdout == "[]\n", result.stderr
+    assert result.stdout == "[]\n[]\n", result.stderr
 
 
 def test_this_process_has_dgl() -> None:

@@ -1,7 +1,6 @@
 """Training, testing and comparing from Python, without a command line."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -165,9 +164,3 @@ def test_an_interrupt_does_not_end_python(config):
     with pytest.raises(Interrupted) as end:
         fit(config, callbacks=[CtrlC(0)])
     assert end.value.run is None
-
-
-def test_predicting_takes_no_lightning():
-    code = "import sys, csgnn_dgl; csgnn_dgl.predict_dos; print('lightning' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
