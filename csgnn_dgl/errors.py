@@ -13,8 +13,9 @@ class InputError(ValueError):
 
 
 def reason(error: Exception) -> str:
-    """Return what an error says, in one line of up to 200 characters, or else its type."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    """Return what an error says, in one line, or else its type; up to 200 characters unless the words are our own."""
+    text = " ".join(str(error).split())
+    return (text if isinstance(error, InputError) else text[:200]) or type(error).__name__
 
 
 def check_counts(at_least: int = 1, /, **counts: object) -> None:

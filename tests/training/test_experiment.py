@@ -2,7 +2,6 @@
 
 import json
 import sys
-from pathlib import Path
 
 import lightning.pytorch as L
 import pytest
@@ -17,8 +16,6 @@ from tests.tiny_training import assert_same_weights
 from tests.tolerances import ROUNDED, approx
 from tests.toy_shapes import NETWORK, NUM_POINTS
 from tests.toy_snapshots import AGNI_CONFIG
-
-ROOT = Path(__file__).parents[2]
 
 
 class PointNet(nn.Module):
