@@ -2,6 +2,6 @@
 
 Read in this order: `sizes` (what is measured), `composition` (whom we are measured against), `contenders` (one training
 step, one inference, one layer), `harness` (processes that take turns), `roofline` (what the machine could do), `suite`
-(the commands); then `mapping` and `startup`, which each measure one thing more, `ratios` and `report`, which judge and
-write it down, and `gpu`, all of it in one call. ``python -m pipelines.benchmark`` runs the commands.
+(the commands); then `surroundings` (what is around the model), `ratios` and `report`, which judge and write it down,
+and `gpu`, all of it in one call. ``python -m pipelines.benchmark`` runs the commands.
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -13,37 +12,19 @@ from benchmarks.sizes import blocks_of
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import icosphere
-from csgnn_dgl.models import CSGNN, CSGNNDOS
+from csgnn_dgl.models import CSGNN
 
 
 class Composition(nn.Module):
     """CSGNN or CSGNNDOS after its mapping from ready-made parts, with the weights of a given one.
 
     Features are (V, B, R, C). An intra-sphere convolution is ``dgl.nn.GraphConv`` on the graph of one sphere with
-    self-loops; a radial one is ``torch.nn.Conv1d`` between two permutations; pooling gathers each vertex and its
-    neighbours and takes the maximum (CSGNN) or the mean (CSGNNDOS). Batch norm and ReLU follow each convolution. What
-    comes after the grid is the model's.
-
-    Parameters
-    ----------
-    model
-        The model to copy; with self-loops and, if a CSGNN, maximum pooling, which are the defaults.
-    library
-        Whose graph convolution: ``"dgl"``, or ``"torch"``, which gathers along the edges and adds up at their ends.
-    linear
-        Whether ``torch.nn.Linear`` stands for 1×1 radial convolutions.
-
-    Raises
-    ------
-    InputError
-        If the model has other options, or `linear` is asked of larger kernels.
-
-    Shapes
-    ------
-    - features: (V, B, R, C); output: (B, classes) logits or (B, num_bins) states per eV.
+    self-loops, or with `library` ``"torch"`` a gather along the edges and a sum at their ends; a radial one is
+    ``nn.Conv1d`` between two permutations, or if `linear` ``nn.Linear``; pooling gathers each vertex and its neighbours
+    and takes the maximum (CSGNN) or the mean (CSGNNDOS). What comes after the grid is the model's.
     """
 
-    def __init__(self, model: CSGNN | CSGNNDOS, library: str = "dgl", linear: bool = False) -> None:
+    def __init__(self, model: Any, library: str = "dgl", linear: bool = False) -> None:
         super().__init__()
         config = model.config
         if not config["self_loop"] or config.get("pooling", "max") != "max":
@@ -53,21 +34,24 @@ class Composition(nn.Module):
         self.classifies = isinstance(model, CSGNN)
         self.blocks, self.pools = nn.ModuleList(), nn.ModuleList()
         for depth, block in enumerate(blocks_of(model)):
-            level = config["level"] - depth
-            edges, parts = edges_of(level), list[nn.Module]()
+            sphere = icosphere(config["level"] - depth)
+            rings = torch.tensor(sphere.neighbours)
+            members = torch.cat([torch.arange(len(rings))[:, None], rings], dim=1)  # a vertex and its neighbours
+            target, place = (members >= 0).nonzero(as_tuple=True)
+            edges, parts = torch.stack([members[target, place], target]), list[nn.Module]()
             for conv, norm in zip(block.intra, block.intra_norms, strict=True):
                 made = DGLConv(edges, conv) if library == "dgl" else TorchConv(edges, conv)
                 parts.append(Part(made, norm, residual=True))
             for conv, norm in zip(block.radial, block.radial_norms, strict=True):
                 parts.append(Part(new_linear(conv.weight[0], conv.bias) if linear else Lines(conv), norm))
             self.blocks.append(nn.Sequential(*parts))
-            if level > 0:
-                dtype = block.intra[0].weight.dtype
-                self.pools.append(Pool(edges, icosphere(level - 1).num_vertices, self.classifies, dtype))
-        self.head = copy.deepcopy(model.head if isinstance(model, CSGNN) else nn.Sequential(model.dense, model.output))
+            if sphere.level > 0:
+                coarse = members[: icosphere(sphere.level - 1).num_vertices]
+                self.pools.append(Pool(coarse, self.classifies, block.intra[0].weight.dtype))
+        self.head = copy.deepcopy(model.head if self.classifies else nn.Sequential(model.dense, model.output))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return logits or densities of states; see the class for shapes."""
+        """Return logits (B, classes) or densities of states (B, num_bins)."""
         maxima = []
         for index, block in enumerate(self.blocks):
             features = block(features)
@@ -82,6 +66,19 @@ class Composition(nn.Module):
 def to_composition(features: Tensor) -> Tensor:
     """Return features (R, V, B, C) as the composition takes them, (V, B, R, C)."""
     return features.permute(1, 2, 0, 3).contiguous()
+
+
+def fill(module: nn.Module, **state: Tensor) -> None:
+    """Give a module copies of these weights and statistics, in their dtype."""
+    copies = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
+    module.load_state_dict(copies, assign=True)
+
+
+def new_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """Return the linear layer of a weight (C, F)."""
+    linear = nn.Linear(*weight.shape)
+    fill(linear, weight=weight.T, bias=bias)
+    return linear
 
 
 class Part(nn.Module):
@@ -119,46 +116,20 @@ class Lines(nn.Module):
 class Pool(nn.Module):
     """Maximum or mean over each coarse vertex, which is the fine vertex of the same number, and its neighbours."""
 
-    table: Tensor
+    members: Tensor
     shares: Tensor
 
-    def __init__(self, edges: Tensor, num_coarse: int, maximum: bool, dtype: torch.dtype) -> None:
+    def __init__(self, members: Tensor, maximum: bool, dtype: torch.dtype) -> None:
         super().__init__()
-        self.maximum = maximum
-        table = torch.arange(num_coarse)[:, None].repeat(1, 7)  # a corner of the icosahedron has 5 neighbours
-        source, target = edges
-        for vertex in range(num_coarse):
-            read = source[target == vertex]
-            table[vertex, : len(read)] = read
-        count = torch.bincount(target)[:num_coarse, None]
-        shares = torch.where(torch.arange(7) < count, 1 / count.double(), 0.0)
-        self.register_buffer("table", table)
-        self.register_buffer("shares", shares[..., None, None, None].to(dtype))
+        self.maximum, there = maximum, members >= 0
+        self.register_buffer("members", torch.where(there, members, members[:, :1]))  # the maximum takes it twice
+        self.register_buffer(
+            "shares", (there.double() / there.sum(dim=1, keepdim=True)).to(dtype)[..., None, None, None]
+        )
 
     def forward(self, features: Tensor) -> Tensor:
-        read = features[self.table]
+        read = features[self.members]
         return read.amax(dim=1) if self.maximum else (read * self.shares).sum(dim=1)
-
-
-def edges_of(level: int) -> Tensor:
-    """Return sources and targets (2, E) of one sphere, each edge in both directions and each vertex with itself."""
-    sphere = icosphere(level)
-    loops = np.arange(sphere.num_vertices)
-    one, other = sphere.edges.T
-    return torch.from_numpy(np.stack([np.concatenate([one, other, loops]), np.concatenate([other, one, loops])]))
-
-
-def fill(module: nn.Module, **state: Tensor) -> None:
-    """Give a module copies of these weights and statistics, in their dtype."""
-    copies = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in state.items()}
-    module.load_state_dict(copies, assign=True)
-
-
-def new_linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    """Return the linear layer of a weight (C, F)."""
-    linear = nn.Linear(*weight.shape)
-    fill(linear, weight=weight.T, bias=bias)
-    return linear
 
 
 class DGLConv(nn.Module):

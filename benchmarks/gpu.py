@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -19,107 +20,71 @@ from typing import Any
 
 import torch
 
-from benchmarks import mapping, report, suite
-from benchmarks.contenders import MODES
-from benchmarks.harness import ROOT, Entry, Session, child_environment, measure, missing_text
-from benchmarks.machine import describe
+from benchmarks import report, suite
+from benchmarks.contenders import entry_of
+from benchmarks.harness import ROOT, Session, describe, measure, missing_text
 from benchmarks.sizes import SIZES, Size
+from benchmarks.surroundings import child_environment
 from csgnn_dgl.files import atomic_write
-from csgnn_dgl.training.report import markdown_table
 
-EPOCH = 9840
-"""Shapes of the ModelNet40 training split."""
-GOALS = "goals: an epoch of 9,840 shapes in 8, then 3 seconds; a batch of 32 in 3 milliseconds at inference"
 CONTENDERS = ("auto", "auto-bf16", "inductor", "inductor-bf16", "inductor-graphs", "composition-torch")
-STEPS: dict[str, dict[str, Any]] = {
-    "auto": {},
-    "auto-bf16": {"bf16": True},
-    "inductor-bf16": {"bf16": True, "compile_mode": "default"},
-}
+FROM_CLOUDS = ("auto", "auto-bf16", "inductor-bf16")
 PIECES = ("auto-bf16", "inductor-bf16")
-TESTS_SHARE = 0.4
-"""Share of the time that the tests may take."""
+GOALS = "goals: an epoch of 9,840 shapes in 8, then 3 seconds; a batch of 32 in 3 milliseconds at inference"
 
 
-def tests(session: Session, size: Size, device: str, tiny: bool) -> dict[str, Any]:
-    """Run the tests of the layers on the device."""
+def tests(session: Session, name: str, size: Size, device: str) -> dict[str, Any]:
+    """Run the tests of the layers on the device, in less than four minutes."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--device", device, "tests/nn"]
-    command += ["-k", "radial_conv and not compiled"] if tiny else []
-    left = TESTS_SHARE * (session.deadline - time.time())
-    done = subprocess.run(
-        command, cwd=ROOT, env=child_environment(), capture_output=True, text=True, timeout=left, check=False
-    )
+    command += ["-k", "radial_conv and not compiled"] if name == "tiny" else []
+    done = subprocess.run(command, cwd=ROOT, env=child_environment(), capture_output=True, text=True, timeout=220)
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines() or ["nothing"]
-    failed = [line for line in lines if line.startswith(("FAILED", "ERROR"))]
-    session.tell("\n".join([*failed, lines[-1]]))
+    session.tell("\n".join([*(line for line in lines if line.startswith(("FAILED", "ERROR"))), lines[-1]]))
     if done.returncode:
         raise RuntimeError(f"pytest ended with code {done.returncode}: {lines[-1]}")
     return {"summary": lines[-1]}
 
 
-def from_clouds(session: Session, size: Size, device: str, tiny: bool) -> dict[str, Any]:
+def from_clouds(session: Session, name: str, size: Size, device: str) -> dict[str, Any]:
     """Time whole steps from clouds in the memory of the host, as it is, in bfloat16 and through torch.compile."""
-    entries = [
-        Entry(name, mapping.build_steps, {"size": size, "device": device, **options}, MODES, optional=True)
-        for name, options in STEPS.items()
-    ]
-    measured = measure(entries, 1 if tiny else 5, session, "from clouds")
-    head = ("contender", "training, ms per batch", "s per epoch of 9,840", "inference, ms per batch")
-    rows = []
-    for name, found in measured.times.items():
+    entries = [entry_of(one, size, compared=False, device=device, clouds=True) for one in FROM_CLOUDS]
+    measured = measure(entries, 1 if name == "tiny" else 5, session, "from clouds")
+    head, rows = ("contender", "training, ms per batch", "s per epoch of 9,840", "inference, ms per batch"), []
+    for one, found in measured.times.items():
         step, answer = found["training"]["median"], found["inference"]["median"]
-        epoch = report.number(step * EPOCH / size.batch)
-        rows.append([name, report.number(1e3 * step), epoch, report.number(1e3 * answer)])
-    session.tell(f"{markdown_table(head, rows)}\n\n{missing_text(measured.missing)}\n{GOALS}")
-    return {"seconds": measured.times, "missing": measured.missing}
+        rows.append([one, 1e3 * step, step * 9840 / size.batch, 1e3 * answer])
+    session.tell(f"{report.table(head, rows)}\n\n{missing_text(measured.missing)}\n{GOALS}")
+    return measured._asdict()
 
 
-def speed(session: Session, size: Size, device: str, tiny: bool) -> dict[str, Any]:
-    """Time the layers of the whole model beside the composition and the roofline."""
-    result = suite.measure_speed(session, size, CONTENDERS, MODES, 1 if tiny else 5, device, "speed", True)
-    session.tell(f"{report.speed_table(result)}\n\n{missing_text(result['missing'])}")
-    return result
+def timings(
+    command: Callable[..., suite.Outcome], repeats: int | None, **options: Any
+) -> Callable[..., dict[str, Any]]:
+    """Return the part that is a command of the suite."""
+
+    def part(session: Session, name: str, size: Size, device: str) -> dict[str, Any]:
+        rounds = {} if repeats is None else {"repeats": 1 if name == "tiny" else repeats}
+        place: dict[str, Any] = {"sizes": [name]}
+        if command is suite.table4:
+            place = {"size": name} | ({"counts": (1, 2), "levels": (1, 2)} if name == "tiny" else {"levels": (3, 4)})
+        return command(session, **place, **options, **rounds, batch=size.batch, device=device).results
+
+    return part
 
 
-def memory(session: Session, size: Size, device: str, tiny: bool) -> dict[str, Any]:
-    """Measure the peak memory of training."""
-    name = "tiny" if tiny else "paper"
-    contenders = ("auto", "auto-bf16", "composition-torch")
-    return suite.memory(session, [name], contenders, size.batch, device).results
-
-
-def spheres(session: Session, size: Size, device: str, tiny: bool) -> dict[str, Any]:
-    """Time over numbers of spheres, as in Table 4 of the paper."""
-    counts = (1, 2) if tiny else (1, 8, 16, 24, 32)
-    some = [dataclasses.replace(size, num_spheres=count) for count in counts]
-    rows = suite.measure_growth(session, some, "auto-bf16", 1 if tiny else 3, device, "spheres")
-    session.tell(report.growth_table(rows, "num_spheres"))
-    return {"rows": rows}
-
-
-def layers(session: Session, size: Size, device: str, tiny: bool) -> dict[str, Any]:
-    """Time layer by layer."""
-    name = "tiny" if tiny else "paper"
-    return suite.layers(session, [name], PIECES, 1 if tiny else 3, size.batch, device).results
-
-
-PARTS: dict[str, Callable[[Session, Size, str, bool], dict[str, Any]]] = {
+PARTS: dict[str, Callable[[Session, str, Size, str], dict[str, Any]]] = {
     "tests": tests,
     "from clouds": from_clouds,
-    "speed": speed,
-    "memory": memory,
-    "spheres": spheres,
-    "layers": layers,
+    "speed": timings(suite.speed, 5, contenders=CONTENDERS),
+    "memory": timings(suite.memory, None, contenders=("auto", "auto-bf16", "composition-torch")),
+    "spheres": timings(suite.table4, 3, contender="auto-bf16"),
+    "layers": timings(suite.layers, 3, contenders=PIECES),
 }
 
 
-def gpu_of(device: str) -> dict[str, Any]:
-    """Describe the GPU as far as torch tells."""
-    if device == "cpu":
-        return {}
-    found = torch.cuda.get_device_properties(0)
-    memory_gb = round(found.total_memory / 1e9, 1)
-    return {"gpu": {"name": found.name, "memory_gb": memory_gb, "cuda": torch.version.cuda}}
+def over(number: int, frame: object) -> None:
+    """End what is running when the time is over."""
+    raise TimeoutError("the time was over")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,36 +97,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="what to run")
     options = parser.parse_args(arguments)
     if options.device == "cuda" and not torch.cuda.is_available():
-        print(
-            "error: torch sees no CUDA GPU; install a CUDA build of torch, or try --device cpu --tiny", file=sys.stderr
-        )
+        hint = "install a CUDA build of torch, or try --device cpu --tiny"
+        print(f"error: torch sees no CUDA GPU; {hint}", file=sys.stderr)
         return 2
-    size = SIZES["tiny"] if options.tiny else dataclasses.replace(SIZES["paper"], batch=32)
-    machine = describe(None, "python -m benchmarks.gpu") | gpu_of(options.device)
-    document: dict[str, Any] = {"machine": machine, "parts": {}}
+    name = "tiny" if options.tiny else "paper"
+    size = SIZES[name] if options.tiny else dataclasses.replace(SIZES[name], batch=32)
+    machine = describe("python -m benchmarks.gpu")
+    if options.device == "cuda":
+        found = torch.cuda.get_device_properties(0)
+        memory_gb = round(found.total_memory / 1e9, 1)
+        machine["gpu"] = {"name": found.name, "memory_gb": memory_gb, "cuda": torch.version.cuda}
+    parts: dict[str, Any] = {}
     text = [f"{size}, on {machine.get('gpu', {}).get('name', 'the CPU')}"]
 
     def tell(some: str) -> None:
         text.append(some)
         print(some, flush=True)
 
-    session = Session(tell=tell, deadline=time.time() + 60 * options.minutes)
-    for name in options.parts:
-        start = time.time()
-        tell(f"\n## {name}\n")
+    signal.signal(signal.SIGALRM, over)
+    end = time.monotonic() + 60 * options.minutes
+    for part in options.parts:
+        start = time.monotonic()
+        tell(f"\n## {part}\n")
+        signal.setitimer(signal.ITIMER_REAL, max(end - start, 1e-3))
         try:
-            result = PARTS[name](session, size, options.device, options.tiny)
-            document["parts"][name] = {"status": "done", "result": result}
-        except (RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
-            document["parts"][name] = {"status": "failed", "note": str(error)}
-            tell(f"{name} failed: {error}")
-        document["parts"][name]["seconds"] = time.time() - start
+            parts[part] = {"status": "done", "result": PARTS[part](Session(tell=tell), name, size, options.device)}
+        except (RuntimeError, ValueError, OSError, subprocess.TimeoutExpired) as error:
+            parts[part] = {"status": "failed", "note": str(error)}
+            tell(f"{part} failed: {error}")
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        parts[part]["seconds"] = time.monotonic() - start
         with atomic_write(options.output / "results.json") as file:
-            file.write_text(json.dumps(document, indent=1), encoding="utf-8")
+            file.write_text(json.dumps({"machine": machine, "parts": parts}, indent=1), encoding="utf-8")
         with atomic_write(options.output / "summary.md") as file:
             file.write_text("\n".join(text) + "\n", encoding="utf-8")
     print(f"results in {options.output}")
-    return int(any(part["status"] == "failed" for part in document["parts"].values()))
+    return int(any(part["status"] == "failed" for part in parts.values()))
 
 
 if __name__ == "__main__":

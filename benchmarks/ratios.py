@@ -13,21 +13,15 @@ from csgnn_dgl.files import atomic_write
 STORED = Path(__file__).with_name("ratios.json")
 OPPONENT = "composition-as-is"
 OURS = ("auto", "auto-bf16")
+SLACK = 0.2
+"""Share by which a ratio may be smaller than the stored one."""
 
 
 def ratios(speed: Mapping[str, Any], memory: Mapping[str, Any]) -> dict[str, float]:
-    """Return what the composition, as a user gets it, needs in multiples of ours; the larger the better.
-
-    Parameters
-    ----------
-    speed, memory
-        Results of those commands at one size.
-    """
-    speedups, taken = speed["speedups"], memory["bytes"]
-    found = {f"{name}, {mode}": ratio for name in OURS for mode, ratio in speedups.get(name, {}).items()}
-    return found | {
-        f"{name}, memory": taken[OPPONENT]["added"] / taken[name]["added"] for name in OURS if name in taken
-    }
+    """Return what the composition, as a user gets it, needs in multiples of ours; the larger the better."""
+    found = {f"{name}, {mode}": ratio for name in OURS for mode, ratio in speed["speedups"][name].items()}
+    added = {name: taken["added"] for name, taken in memory["bytes"].items()}
+    return found | {f"{name}, memory": added[OPPONENT] / added[name] for name in OURS}
 
 
 def kind_of_machine(machine: Mapping[str, Any]) -> str:
@@ -35,28 +29,20 @@ def kind_of_machine(machine: Mapping[str, Any]) -> str:
     return f"{machine['vector_instructions']}{', bfloat16' if machine['bf16_instructions'] else ''}"
 
 
-def store(found: Mapping[str, float], machine: Mapping[str, Any], path: Path = STORED) -> None:
+def store(found: Mapping[str, float], machine: Mapping[str, Any], path: Path) -> None:
     """Write the ratios that later runs on machines of this kind are held to; those of other kinds stay."""
-    stored = _kinds(path) if path.is_file() else {}
-    stored[kind_of_machine(machine)] = {"ratios": dict(found), "machine": dict(machine)}
+    kinds = _kinds(path) if path.is_file() else {}
+    kinds[kind_of_machine(machine)] = {"ratios": found, "machine": machine}
     with atomic_write(path) as file:
-        file.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+        file.write_text(json.dumps(kinds, indent=1) + "\n", encoding="utf-8")
 
 
-def read(machine: Mapping[str, Any], path: Path = STORED) -> dict[str, float]:
-    """Read the ratios that `store` wrote on a machine of the same kind.
-
-    Raises
-    ------
-    InputError
-        If there are none.
-    """
+def read(machine: Mapping[str, Any], path: Path) -> dict[str, float]:
+    """Read the ratios that `store` wrote on a machine of the same kind."""
     kinds, kind = _kinds(path), kind_of_machine(machine)
     if kind not in kinds:
-        raise InputError(
-            f"{path} has ratios of machines with {'; '.join(kinds)}, and this one has {kind}; write its own with "
-            "`check --store`"
-        )
+        known = f"{path} has ratios of machines with {'; '.join(kinds)}, and this one has {kind}"
+        raise InputError(f"{known}; write its own with `check --store`")
     return dict(kinds[kind]["ratios"])
 
 
@@ -68,26 +54,8 @@ def _kinds(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} holds no ratios to compare with; write them with `check --store`") from error
 
 
-def compare(
-    found: Mapping[str, float], stored: Mapping[str, float], slack: float
-) -> tuple[list[tuple[str, float | None, float, str]], bool]:
-    """Compare ratios with the stored ones, than which they may be smaller by the share `slack`.
-
-    Returns
-    -------
-    list of tuple
-        For each stored ratio its name, the measured value, the stored one and a verdict.
-    bool
-        Whether all are well.
-    """
-    rows: list[tuple[str, float | None, float, str]] = []
-    for name, wanted in stored.items():
-        value = found.get(name)
-        if value is None:
-            verdict = "missing"
-        elif value < wanted * (1 - slack):
-            verdict = f"worse by {100 * (1 - value / wanted):.0f} %"
-        else:
-            verdict = "as good"
-        rows.append((name, value, wanted, verdict))
-    return rows, all(verdict == "as good" for *_, verdict in rows)
+def verdict(value: float | None, stored: float) -> str:
+    """Say whether a ratio has become worse."""
+    if value is None:
+        return "missing"
+    return "as good" if value >= stored * (1 - SLACK) else f"worse by {100 * (1 - value / stored):.0f} %"

@@ -30,99 +30,81 @@ two-byte numbers; where the processor has no instructions for such products, the
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmarks.harness import Built, Entry
-from benchmarks.machine import bf16_instructions
-from benchmarks.sizes import Layer, Size, count_parameters, layers
+from benchmarks.contenders import MODES
+from benchmarks.harness import Built, Entry, describe
+from benchmarks.sizes import Size, blocks_of, num_vertices, outline
 
 Product = tuple[str, int, int, int]
 """Which matrix is transposed ("nn", "nt", "tn"), and m, k, n of (m, k)·(k, n)."""
+Ways = tuple[tuple[Product, ...], ...]
+"""Ways to compute the same, each a sequence of products."""
 
-SHORTEST = 2e-3
-"""Seconds: a shorter product or copy is repeated that long."""
 
-
-@dataclasses.dataclass(frozen=True)
-class Cost:
-    """What one layer costs at least.
-
-    Attributes
-    ----------
-    name
-        Where the layer stands.
-    macs
-        Multiply-accumulates of its forward pass.
-    products
-        For each part (forward, input gradient, weight gradient) the ways to compute it, each a list of products.
-    traffic
-        Bytes that are read or written beside the products, by step.
-    copied
-        Bytes of the copy whose rate the traffic is counted at.
-    """
+class Cost(NamedTuple):
+    """What one layer costs at least: products by part, bytes beside them by step, and those of the copy timed."""
 
     name: str
     macs: int
-    products: dict[str, tuple[tuple[Product, ...], ...]]
+    products: dict[str, Ways]
     traffic: dict[str, int]
     copied: int
 
 
 def costs(size: Size, mode: str, width: int = 4) -> list[Cost]:
-    """List what each layer costs at least, and the optimiser.
-
-    Parameters
-    ----------
-    size
-        The model and batch.
-    mode
-        ``"training"`` or ``"inference"``.
-    width
-        Bytes per number of a feature.
-    """
-    found = [_cost(layer, mode == "training", width) for layer in layers(size)]
-    if mode == "training":
-        values = 4 * count_parameters(size)
+    """List what each layer costs at least, and the optimiser, with `width` bytes per number of a feature."""
+    model, training, found = outline(size), mode == "training", list[Cost]()
+    both = 2 if training else 1
+    for depth, block in enumerate(blocks_of(model)):
+        level, convolutions = size.level - depth, [*block.intra, *block.radial]
+        nodes = num_vertices(level) * size.batch
+        for conv in convolutions:
+            *kernel, inner, outer = conv.weight.shape
+            taps = [size.num_spheres - abs(place - k // 2) for k in kernel or [1] for place in range(k)]
+            read, written = (width * size.num_spheres * nodes * channels for channels in (inner, outer))
+            traffic = {"norm and ReLU": 7 * written} if training else {}
+            if not kernel:
+                traffic["neighbour sums"] = (both if found else 1) * 2 * min(read, written)
+                if inner == outer:
+                    traffic["residual"] = both * read
+            if level > 0 and conv is convolutions[-1]:
+                traffic["pooling"] = both * (written + written * num_vertices(level - 1) // num_vertices(level))
+            name = f"level {level}: {'radial' if kernel else 'intra'} {inner} -> {outer}"
+            rows = [nodes * count for count in taps if count > 0]  # a tap of offset o reads R - |o| spheres
+            found.append(_cost(name, rows, inner, outer, training, not found, traffic, written))
+    for layer in (module for module in model.modules() if isinstance(module, nn.Linear)):
+        inner, outer, written = layer.in_features, layer.out_features, width * size.batch * layer.out_features
+        found.append(_cost(f"head: {inner} -> {outer}", [size.batch], inner, outer, training, False, {}, written))
+    if training:
+        values = 4 * sum(parameter.numel() for parameter in model.parameters())
         found.append(Cost("optimiser", 0, {}, {"optimiser": 7 * values}, values))
     return found
 
 
-def _cost(layer: Layer, training: bool, width: int) -> Cost:
-    read, written = width * layer.rows * layer.inner, width * layer.rows * layer.outer
-    traffic: dict[str, int] = {}
-    if layer.kind != "linear" and training:
-        traffic["norm and ReLU"] = 7 * written
-    if layer.kind == "intra":
-        passes = 2 if training and not layer.first else 1
-        traffic["neighbour sums"] = passes * 2 * min(read, written)
-        if layer.inner == layer.outer:
-            traffic["residual"] = (2 if training else 1) * read
-    if layer.pooled:
-        traffic["pooling"] = (2 if training else 1) * (written + round(written * layer.pooled))
-    products = {"forward": _ways(layer, lambda rows, inner, outer: ("nn", rows, inner, outer), wide="inner")}
-    if training:
-        if not layer.first:
-            products["input gradient"] = _ways(layer, lambda rows, c, f: ("nt", rows, f, c), wide="outer")
-        products["weight gradient"] = _ways(layer, lambda rows, c, f: ("tn", c, rows, f), wide="inner")
-    return Cost(str(layer), layer.macs, products, traffic, written)
+def _cost(
+    name: str, taps: list[int], c: int, f: int, training: bool, first: bool, traffic: dict[str, int], copied: int
+) -> Cost:
+    """Return the cost of a layer from the rows of each tap; `first`: its input needs no gradient."""
+    rows, count = sum(taps) // len(taps), len(taps)
+    products: dict[str, Ways] = {
+        "forward": (tuple(("nn", m, c, f) for m in taps), (("nn", rows, count * c, f),)),
+        "input gradient": (tuple(("nt", m, f, c) for m in taps), (("nt", rows, count * f, c),)),
+        "weight gradient": (tuple(("tn", c, m, f) for m in taps), (("tn", count * c, rows, f),)),
+    }
+    if first:
+        del products["input gradient"]
+    kept = {part: ways[:count] for part, ways in products.items() if training or part == "forward"}  # one tap, one way
+    return Cost(name, sum(taps) * c * f, kept, traffic, copied)
 
 
-def _ways(
-    layer: Layer, product: Callable[[int, int, int], Product], wide: Literal["inner", "outer"]
-) -> tuple[tuple[Product, ...], ...]:
-    """Return one product per tap and, where there are several taps, also one product over all of them."""
-    each = tuple(product(rows, layer.inner, layer.outer) for rows in layer.taps if rows > 0)
-    count = len(each)
-    if count == 1:
-        return (each,)
-    rows, inner, outer = sum(layer.taps) // count, layer.inner, layer.outer
-    together = product(rows, count * inner, outer) if wide == "inner" else product(rows, inner, count * outer)
-    return each, (together,)
+def count_macs(size: Size) -> int:
+    """Count the multiply-accumulates of one forward pass over the batch; neighbour sums multiply nothing."""
+    return sum(cost.macs for cost in costs(size, "inference"))
 
 
 def key_of(product: Product) -> str:
@@ -130,34 +112,24 @@ def key_of(product: Product) -> str:
     return "mm {} {}x{}x{}".format(*product)
 
 
-def _pieces(size: Size, modes: Sequence[str], width: int) -> tuple[list[Product], list[int]]:
-    """Return the products, and the bytes of the copies, that the roofline is made of."""
-    found = [cost for mode in modes for cost in costs(size, mode, width)]
-    products = {item for cost in found for ways in cost.products.values() for way in ways for item in way}
-    return sorted(products), sorted({cost.copied for cost in found})
+def entry_of(size: Size, dtype: str, device: str = "cpu") -> Entry:
+    """Return the entry that times all products and copies of a size."""
+    return Entry(f"roofline {dtype}", build, {"size": size, "dtype": dtype, "device": device}, short=True)
 
 
-def entry_of(size: Size, modes: Sequence[str], dtype: str, device: str = "cpu") -> Entry:
-    """Return the entry that times all products and copies of a size; each turn begins with a run to warm the data."""
-    products, copies = _pieces(size, modes, getattr(torch, dtype).itemsize)
-    names = [*map(key_of, products), *(f"copy {copied}" for copied in copies)]
-    options = {"size": size, "modes": modes, "dtype": dtype, "device": device}
-    return Entry(f"roofline {dtype}", build, options, names, least=SHORTEST, warm_up=True)
-
-
-def build(size: Size, modes: Sequence[str], dtype: str, device: str) -> Built:
+def build(size: Size, dtype: str, device: str) -> Built:
     """Build the buffers, which all products and copies share."""
-    features = getattr(torch, dtype)
-    narrow = features == torch.bfloat16 and device == "cpu" and not bf16_instructions()
-    products, copies = _pieces(size, modes, features.itemsize)
-    largest = [max(m * k for _, m, k, _ in products), max(k * n for _, _, k, n in products)]
-    largest.append(max(m * n for _, m, _, n in products))
-    multiplied = torch.float32 if narrow else features
+    features = multiplied = getattr(torch, dtype)
+    if features == torch.bfloat16 and device == "cpu" and not describe("")["bf16_instructions"]:
+        multiplied = torch.float32
+    found = [cost for mode in MODES for cost in costs(size, mode, features.itemsize)]
+    products = sorted({item for cost in found for ways in cost.products.values() for way in ways for item in way})
+    copies = sorted({cost.copied for cost in found})
+    largest = [max(sizes) for sizes in zip(*((m * k, k * n, m * n) for _, m, k, n in products), strict=True)]
     buffers = [torch.full((count,), 0.5, dtype=multiplied, device=device) for count in largest]
-    copied = [torch.full((max(copies) // features.itemsize,), 0.5, dtype=features, device=device) for _ in range(2)]
+    copied = [torch.full((copies[-1] // features.itemsize,), 0.5, dtype=features, device=device) for _ in range(2)]
     actions = {key_of(item): product_of(item, buffers) for item in products}
-    actions |= {f"copy {count}": _copy(count // features.itemsize, *copied) for count in copies}
-    return Built(actions)
+    return Built(actions | {f"copy {count}": _copy(count // features.itemsize, *copied) for count in copies})
 
 
 def product_of(item: Product, buffers: Sequence[Tensor]) -> Callable[[], object]:
@@ -175,41 +147,22 @@ def _copy(count: int, source: Tensor, target: Tensor) -> Callable[[], object]:
 
 
 def height(found: list[Cost], seconds: Mapping[str, float], batch: int) -> dict[str, Any]:
-    """Put the roofline together.
-
-    Parameters
-    ----------
-    found
-        What `costs` listed.
-    seconds
-        Time of each product and copy, by its name.
-    batch
-        Samples of a batch.
-
-    Returns
-    -------
-    dict
-        Seconds per sample: of the products, the traffic and both, and for each layer with bytes and GFLOP/s.
-    """
+    """Put the roofline together from the time of each product and copy: seconds per sample, in all and by layer."""
     table: list[dict[str, Any]] = []
     for cost in found:
-        products = {
-            part: min(sum(seconds[key_of(item)] for item in way) for way in ways) / batch
-            for part, ways in cost.products.items()
-        }
+        ways = cost.products.values()
+        products = sum(min(sum(seconds[key_of(item)] for item in way) for way in some) for some in ways) / batch
         rate = 2 * cost.copied / seconds[f"copy {cost.copied}"]
         traffic = sum(cost.traffic.values()) / rate / batch
-        total = sum(products.values())
         table.append(
             {
                 "layer": cost.name,
-                "products": total,
-                "gflops_per_second": 2e-9 * cost.macs * len(products) / total / batch if products else None,
+                "products": products,
+                "gflops_per_second": 2e-9 * cost.macs * len(ways) / products / batch if ways else None,
                 "bytes": sum(cost.traffic.values()),
                 "copy_gb_per_second": 1e-9 * rate,
                 "traffic": traffic,
-                "seconds": total + traffic,
+                "seconds": products + traffic,
             }
         )
-    whole = {part: sum(row[part] for row in table) for part in ("seconds", "products", "traffic")}
-    return {**whole, "layers": table}
+    return {part: sum(row[part] for row in table) for part in ("seconds", "products", "traffic")} | {"layers": table}

@@ -1,4 +1,6 @@
+import copy
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +9,6 @@ from scipy.stats import kstest
 from benchmarks.contenders import (
     CONTENDERS,
     MODES,
-    PIECES,
     Contender,
     build,
     build_piece,
@@ -18,6 +19,7 @@ from benchmarks.contenders import (
     usual,
 )
 from benchmarks.sizes import SIZES, Size
+from benchmarks.suite import MEMORY_MODES
 from tests.tolerances import P_VALUE, ROUNDED, TOLERANCE, TRAINED, approx
 
 SIZE = Size(level=1, num_spheres=3, channels=2, base_width=1, batch=6, num_classes=3)
@@ -29,7 +31,7 @@ FAMILY = ["auto", "fast", "reference", "composition", "composition-torch"]
 def test_contenders_compute_the_same_and_learn_alike(size, more):
     names = [*FAMILY, *more]
     built = {name: Contender(name, size) for name in names}
-    differences = compare({name: contender.outputs(training=True) for name, contender in built.items()})
+    differences = compare({name: contender.outputs() for name, contender in built.items()})
     assert set(differences) == set(names) - {"auto"}
     assert max(differences.values()) < TOLERANCE[torch.float32]["rtol"]
     losses = {}
@@ -38,7 +40,7 @@ def test_contenders_compute_the_same_and_learn_alike(size, more):
         contender.training()
         contender.inference()
         contender.model.eval()
-        losses[name] = contender.loss().item()
+        losses[name] = contender.criterion(contender.predict(contender.inputs), contender.targets).item()
     assert losses == approx(dict.fromkeys(names, losses["auto"]), **TRAINED[torch.float32])
 
 
@@ -48,7 +50,7 @@ def test_half_precision_is_used_under_its_name_only():
         contender = Contender(name, SIZE)
         block = contender.model.get_submodule("encoder.blocks.0")
         block.register_forward_hook(lambda module, given, result: features.append(result.dtype))
-        assert contender.predict().dtype == torch.float32
+        assert contender.predict(contender.inputs).dtype == torch.float32
     assert features == [torch.float32, torch.bfloat16]
 
 
@@ -68,11 +70,9 @@ def test_a_wrong_contender_is_not_timed():
     assert compare({"auto": right, "auto-bf16": outputs(1.0, 1.9)})["auto-bf16"] == approx(0.1 / 5**0.5, **ROUNDED)
 
 
-def test_without_training_only_inference_is_compared():
-    built = build("auto", SIZE, ["inference"])
-    assert list(built.outputs) == ["outputs at inference"]
-    assert set(built.actions) == set(MODES)
-    assert build("auto", SIZE, []).outputs == {}
+def test_nothing_is_compared_unless_it_is_asked_for():
+    built = build("auto", SIZE, compared=False)
+    assert (set(built.actions), built.outputs) == (set(MODES), {})
 
 
 def test_what_is_usual_and_how_it_runs():
@@ -80,11 +80,10 @@ def test_what_is_usual_and_how_it_runs():
     assert usual("small") == small
     assert usual("paper") == ["auto", "auto-bf16", "composition", "composition-as-is"]
     assert usual("dos") == ["auto", "auto-bf16", "composition", "composition-as-is", "composition-linear"]
-    assert [name for name in CONTENDERS if not entry_of(name, SIZE, MODES).keep_blocks] == [
-        "composition-as-is",
-        "composition-linear",
-    ]
-    assert [name for name in CONTENDERS if entry_of(name, SIZE, MODES).optional] == [
+    entries = {name: entry_of(name, SIZE) for name in CONTENDERS}
+    given_back = [name for name, entry in entries.items() if not entry.keep_blocks]
+    assert given_back == ["composition-as-is", "composition-linear"]
+    assert [name for name, entry in entries.items() if entry.optional] == [
         "inductor",
         "inductor-bf16",
         "inductor-graphs",
@@ -94,20 +93,30 @@ def test_what_is_usual_and_how_it_runs():
 @pytest.mark.parametrize("size", [SIZE, DOS], ids=["classifier", "dos"])
 def test_every_piece_computes_the_same_in_every_form(size):
     pieces = pieces_of(size)
-    assert {piece for piece, _ in pieces} == set(PIECES)
-    for piece, layer in pieces:
-        outputs = {}
-        for name in ("reference", "fast", "auto"):
-            built = build_piece(piece, layer, name, size)
-            assert set(built.actions) == {"forward", "forward and backward"}
-            outputs[name] = built.outputs
+    assert {title.split()[2] for title in pieces} == {"intra", "radial", "norm", "pool", "block"}
+    for place in pieces.values():
+        outputs = {name: build_piece(place, name, size).outputs for name in ("reference", "fast", "auto")}
         assert max(compare(outputs).values()) < TOLERANCE[torch.float32]["rtol"]
 
 
-def test_pieces_are_listed_once_and_blocks_by_level():
-    names = [(piece, str(layer)) for piece, layer in pieces_of(SIZES["small"])]
-    assert len(set(names)) == len(names)
-    assert [layer.level for piece, layer in pieces_of(SIZES["small"]) if piece == "block"] == [3, 2, 1]
+@pytest.mark.parametrize("mode", MEMORY_MODES)
+def test_steps_from_clouds_run_in_every_mode_that_saves_memory(mode):
+    options = {"contender": "auto", "size": SIZES["tiny"], "compared": False, "clouds": True, **MEMORY_MODES[mode]}
+    for action in build(**options).actions.values():
+        action()
+
+
+def test_a_step_of_two_parts_from_clouds_is_a_step_by_hand():
+    contender = Contender("auto", SIZE, compared=False, clouds=True, parts=2)
+    model: Any = copy.deepcopy(contender.model)
+    torch.manual_seed(1)
+    contender.training()
+    torch.manual_seed(1)
+    for clouds, labels in zip(contender.inputs.chunk(2), contender.targets.chunk(2), strict=True):
+        logits = model.forward_grid(model.mapping(clouds))
+        (torch.nn.functional.cross_entropy(logits, labels) / 2).backward()
+    for one, two in zip(contender.model.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, two.grad, **TOLERANCE[torch.float32])
 
 
 def test_drawn_environments_lie_within_the_cutoff_and_differ_in_their_neighbours():

@@ -2,18 +2,20 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks import gpu
-from benchmarks.harness import ROOT, child_environment
+from benchmarks import gpu, suite
+from benchmarks.harness import ROOT
+from benchmarks.surroundings import child_environment
 from tests.benchmarks.here import here as here
 
 WITHOUT_PACKAGES = """
 import sys
-for name in ("dgl", "jsonargparse", "h5py", "trimesh", "sklearn"):
+for name in ("dgl", "jsonargparse", "lightning", "h5py", "trimesh", "sklearn"):
     sys.modules[name] = None  # as if it were not installed
 """
 
@@ -31,9 +33,13 @@ def test_it_runs_without_dgl_and_jsonargparse(tmp_path):
 
 
 def test_all_parts_run_on_the_cpu(tmp_path, capsys, monkeypatch, here):
-    monkeypatch.setattr(gpu, "STEPS", {"auto": {}})
-    monkeypatch.setattr(gpu, "CONTENDERS", ("auto", "composition-torch"))
-    monkeypatch.setattr(gpu, "PIECES", ("auto-bf16",))
+    monkeypatch.setattr(gpu, "FROM_CLOUDS", ("auto",))
+    parts = {
+        **gpu.PARTS,
+        "speed": gpu.timings(suite.speed, 1, contenders=("auto", "composition-torch")),
+        "layers": gpu.timings(suite.layers, 1, contenders=("auto-bf16",)),
+    }
+    monkeypatch.setattr(gpu, "PARTS", parts)
     words = ["--device", "cpu", "--tiny", "--output", str(tmp_path), "--parts", *list(gpu.PARTS)[1:]]
     assert gpu.main(words) == 0, capsys.readouterr().out
     parts = json.loads((tmp_path / "results.json").read_text())["parts"]
@@ -58,6 +64,12 @@ def test_the_tests_of_the_layers_are_run_and_a_part_that_fails_costs_no_other(tm
     document = json.loads((tmp_path / "results.json").read_text())
     assert document["parts"]["tests"]["status"] == status
     assert document["parts"]["next"]["status"] == "done"
+
+
+def test_a_part_that_takes_too_long_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu, "PARTS", {"long": lambda *given: time.sleep(60)})
+    assert gpu.main(["--device", "cpu", "--tiny", "--minutes", "0.001", "--output", str(tmp_path)]) == 1
+    assert json.loads((tmp_path / "results.json").read_text())["parts"]["long"]["note"] == "the time was over"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from benchmarks.harness import Session, measure
-from benchmarks.roofline import Cost, build, costs, entry_of, height, key_of, product_of
-from benchmarks.sizes import Size
+from benchmarks.roofline import Cost, build, costs, count_macs, entry_of, height, key_of, product_of
+from benchmarks.sizes import SIZES, Size, new_model, num_vertices, outline
 from tests.benchmarks.here import here as here
 from tests.tolerances import EXACT, ROUNDED, approx
 
@@ -63,8 +63,8 @@ def test_the_height_takes_the_faster_way_and_the_rate_of_a_copy():
 
 def test_everything_in_the_roofline_is_timed(here):
     modes = ("training", "inference")
-    entries = [entry_of(SIZE, modes, dtype) for dtype in ("float32", "bfloat16")]
-    measured = measure(entries, 1, Session(threads=1), "roofline")
+    entries = [entry_of(SIZE, dtype) for dtype in ("float32", "bfloat16")]
+    measured = measure(entries, 1, Session(), "roofline")
     for dtype, width in (("float32", 4), ("bfloat16", 2)):
         seconds = {key: found["median"] for key, found in measured.times[f"roofline {dtype}"].items()}
         assert min(seconds.values()) > 0
@@ -80,9 +80,9 @@ def test_products_are_in_half_precision_where_the_processor_has_it(monkeypatch):
             found += [buffer.dtype for buffer in buffers]
             return product_of(item, buffers)
 
-        monkeypatch.setattr("benchmarks.roofline.bf16_instructions", lambda has=has: has)
+        monkeypatch.setattr("benchmarks.roofline.describe", lambda command, has=has: {"bf16_instructions": has})
         monkeypatch.setattr("benchmarks.roofline.product_of", note)
-        build(SIZE, ["inference"], "bfloat16", "cpu")
+        build(SIZE, "bfloat16", "cpu")
         assert set(found) == {expected}
 
 
@@ -96,3 +96,37 @@ def test_a_product_of_the_roofline_is_the_product(transposed):
     other = right[: k * n].view(n, k).T if transposed == "nt" else right[: k * n].view(k, n)
     torch.testing.assert_close(result[: m * n].view(m, n), one @ other, **ROUNDED)
     assert torch.equal(result[m * n :], rest)
+
+
+@pytest.mark.parametrize(("level", "thousands"), [(3, 70), (4, 78), (5, 85)])
+def test_with_many_spheres_the_paper_s_model_does_as_many_macs_per_grid_point_as_it_is_known_to(level, thousands):
+    size = Size(level=level, num_spheres=10**6, channels=8, base_width=4, batch=3)
+    assert round(count_macs(size) / (3 * 10**6 * num_vertices(level)) / 1000) == thousands
+
+
+@pytest.mark.parametrize("num_spheres", [1, 2])
+@pytest.mark.parametrize("num_bins", [None, 6])
+def test_macs_are_those_of_the_model(num_bins, num_spheres):
+    size = Size(level=2, num_spheres=num_spheres, channels=3, base_width=1, batch=4, num_bins=num_bins)
+    model = new_model(size, form="reference").eval()
+    found = []
+
+    def note(module, given, result):
+        # Every product sees each input channel of each row: the numbers of rows come from the features.
+        features, kernel_size = given[-1], getattr(module, "kernel_size", 1)
+        shifts = (abs(place - kernel_size // 2) for place in range(kernel_size))
+        found.append(sum(features[: len(features) - shift].numel() for shift in shifts) * result.shape[-1])
+
+    for name, module in model.named_modules():
+        if ".intra." in name or ".radial." in name or isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(note)
+    with torch.no_grad():
+        model.forward_grid(torch.rand(num_spheres, num_vertices(2), 4, 3))
+    assert found == [cost.macs for cost in costs(size, "inference")]
+    assert sum(found) == count_macs(size)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    assert costs(size, "training")[-1].copied == 4 * parameters
+
+
+def test_the_dos_size_is_the_paper_s_model():
+    assert sum(parameter.numel() for parameter in outline(SIZES["dos"]).parameters()) == 1_061_998

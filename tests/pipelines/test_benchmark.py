@@ -3,11 +3,12 @@ import json
 import pytest
 import torch
 
-from benchmarks import harness, machine, ratios, suite
+from benchmarks import harness, ratios, suite
+from benchmarks.harness import describe
+from csgnn_dgl.errors import InputError
 from pipelines.benchmark import main
 from tests.benchmarks.here import here as here
 from tests.tolerances import EXACT, TOLERANCE, approx, relative
-from tests.toy_shapes import write_shapes
 
 PNG = b"\x89PNG"
 AVX512 = {"vector_instructions": "AVX512", "bf16_instructions": True}
@@ -34,13 +35,12 @@ def read(folder, name, drawn=False):
 
 
 def test_speed_prints_a_table_and_keeps_everything(work, capsys, here):
-    words = ["--sizes", "tiny", "--repeats", "2", "--threads", "1", "--verbose"]
+    words = ["--sizes", "tiny", "--repeats", "2", "--verbose"]
     assert main([*words, "--contenders", "auto", "auto-bf16", "composition-as-is"]) == 0
     shown = capsys.readouterr().out
-    assert "tiny: level 1, R = 2, C = 2, F = 1, batch 4; per sample" in shown
+    assert "tiny: level 1, R = 2, C = 2, F = 1, batch 8; per sample" in shown
     assert "roofline of training in bfloat16, per sample" in shown
     document = read(work / "runs" / "benchmark", "speed", drawn=True)
-    assert document["machine"]["threads"] == 1
     assert document["machine"]["command"].startswith("python -m pipelines.benchmark speed --sizes tiny")
     assert {"torch", "dgl", "numpy"} <= set(document["machine"]["versions"])
     result = document["sizes"]["tiny"]
@@ -58,30 +58,15 @@ def test_speed_of_the_model_of_the_dos(work, capsys, here):
     words = ["speed", "--sizes", "dos", "--batch", "16", "--repeats", "1", "--contenders", "auto", "composition-as-is"]
     assert main(words) == 0
     shown = capsys.readouterr().out
-    assert "dos: density of states, level 3, R = 1, C = 32, F = 4, batch 16; per environment" in shown
+    assert "dos: density of states, level 3, R = 1, C = 32, F = 4, batch 16; per sample" in shown
     result = read(work / "runs" / "benchmark", "speed")["sizes"]["dos"]
     assert set(result["speedups"]["auto"]) == set(result["share_of_roofline"]["auto"]) == {"training", "inference"}
     assert set(result["differences"]) == {"composition-as-is"}
 
 
-def test_speed_of_inference_alone(work, capsys, here):
-    words = ["speed", "--sizes", "tiny", "--repeats", "1", "--contenders", "auto", "--modes", "inference"]
-    assert main([*words, "--no-roofline", "--batch", "2", "--output", "here"]) == 0
-    result = read(work / "here", "speed")["sizes"]["tiny"]
-    assert result["size"]["batch"] == 2
-    assert (result["opponent"], result["speedups"], result["roofline"], result["share_of_roofline"]) == (
-        None,
-        {},
-        {},
-        {},
-    )
-    assert "training" not in capsys.readouterr().out.split("|")[2]
-
-
 def test_memory(work, capsys, here, monkeypatch):
     peaks = iter([7e6, 11e6])
-    monkeypatch.setattr(harness, "held", lambda device: 3e6)
-    monkeypatch.setattr(harness, "peak", lambda device: next(peaks))
+    monkeypatch.setattr(harness, "held", lambda device, peak=True: next(peaks) if peak else 3e6)
     words = ["memory", "--sizes", "tiny", "--contenders", "auto", "composition-as-is"]
     assert main([*words, "--output", "here"]) == 0
     taken = read(work / "here", "memory")["sizes"]["tiny"]["bytes"]
@@ -90,7 +75,7 @@ def test_memory(work, capsys, here, monkeypatch):
 
 
 def test_layers(work, capsys, here):
-    words = ["layers", "--sizes", "tiny", "--repeats", "1", "--contenders", "auto", "fast", "--threads", "1"]
+    words = ["layers", "--sizes", "tiny", "--repeats", "1", "--contenders", "auto", "fast"]
     assert main([*words, "--output", "here"]) == 0
     result = read(work / "here", "layers")["sizes"]["tiny"]
     names = ["level 1: intra 2 -> 8", "level 0: radial 16 -> 32", "level 0: norm 32", "level 1: pool 16"]
@@ -101,8 +86,8 @@ def test_layers(work, capsys, here):
 
 
 def test_modes_that_save_memory(work, capsys, here):
-    words = ["modes", "--level", "1", "--num_spheres", "2", "--base_width", "1", "--batch", "4"]
-    assert main([*words, "--memory_modes", "recompute", "--output", "here"]) == 0
+    words = ["modes", "--size", "tiny"]
+    assert main([*words, "--output", "here"]) == 0
     found = read(work / "here", "modes")["modes"]["recompute"]
     assert len(found) == 2
     assert all(one["peak"] > 0 and one["seconds"] > 0 for one in found)
@@ -110,66 +95,79 @@ def test_modes_that_save_memory(work, capsys, here):
 
 
 def test_mapping_and_loading(work, capsys, here):
-    source = str(write_shapes(work / "shapes"))
-    words = ["mapping", "--level", "1", "--num_spheres", "2", "--num_points", "30", "--batch", "2", "--size", "tiny"]
-    words += ["--source", source]
-    assert main([*words, "--repeats", "1", "--output", "here"]) == 0
+    words = ["mapping", "--size", "tiny", "--trained", "tiny", "--batch", "2", "--repeats", "1"]
+    assert main([*words, "--output", "here"]) == 0
     document = read(work / "here", "mapping")
-    assert set(document["seconds_per_cloud"]) == {
-        "prism",
-        "shell",
-        "prism, point by point",
-        "shell, point by point",
-    }
+    assert set(document["seconds_per_cloud"]) == {"prism", "shell"}
     assert set(document["seconds_per_batch"]) == {"loading", "training"}
     assert "batches/s" in capsys.readouterr().out
 
 
 def test_table4(work, capsys, here):
-    words = ["table4", "--level", "1", "--num_spheres", "2", "--levels", "3", "2", "--counts", "1", "8", "9"]
-    assert main([*words, "--base_width", "1", "--batch", "2", "--repeats", "1", "--output", "here"]) == 0
+    words = ["table4", "--size", "tiny", "--levels", "3", "2", "--counts", "1", "8", "9", "--batch", "2"]
+    assert main([*words, "--repeats", "1", "--output", "here"]) == 0
     document = read(work / "here", "table4", drawn=True)
-    assert [row["size"]["num_spheres"] for row in document["spheres"]] == [1, 8, 9]
-    assert [row["size"]["level"] for row in document["levels"]] == [3, 2]
-    row = document["spheres"][1]
+    assert [row["size"]["num_spheres"] for row in document["num_spheres"]] == [1, 8, 9]
+    assert [row["size"]["level"] for row in document["level"]] == [3, 2]
+    row = document["num_spheres"][1]
     per_mac = row["seconds_per_sample"]["training"]["median"] / row["macs_per_sample"]
     assert row["seconds_per_mac"]["training"] == approx(per_mac, **relative(EXACT))
-    shown = capsys.readouterr().out
-    assert "paper, 1 to 32 spheres: x4" in shown
-    assert "over spheres, from 8 up: training" in shown
-    assert "levels, from 3 up" not in shown  # a single one has no spread
+    assert "ps per MAC" in capsys.readouterr().out
 
 
-def test_startup_names_heavy_modules(work, capsys):
-    assert main(["startup", "--level", "1", "--num_spheres", "2", "--repeats", "1", "--output", "here"]) == 0
-    result = read(work / "here", "startup")
+def test_startup(work):
+    assert main(["startup", "--repeats", "1", "--output", "here"]) == 0
     parts = ["import csgnn_dgl", "first use of CSGNN", "ConcentricGrid", "heterograph of the finest level"]
-    assert list(result["seconds"]) == [*parts, "tables of all levels", "grid, together"]
-    assert result["heavy"] == []
-    assert "beyond those of torch and dgl: none" in capsys.readouterr().out
+    assert list(read(work / "here", "startup")["seconds"]) == parts
 
 
-def test_check_stores_compares_and_fails(work, capsys, monkeypatch):
-    words = ["check", "--size", "tiny", "--ratios", "r.json", "--slack", "0.5"]
-    measured = {"speedups": {"auto": {"training": 2.0, "inference": 3.0}}}
-    monkeypatch.setattr(suite, "measure_speed", lambda *args, **options: measured)
-    taken = {"sizes": {"tiny": {"bytes": {"auto": {"added": 1}, "composition-as-is": {"added": 4}}}}}
-    monkeypatch.setattr(suite, "memory", lambda *args: suite.Outcome(taken))
-    assert main([*words, "--store"]) == 0
-    wanted = {"auto, training": 2.0, "auto, inference": 3.0, "auto, memory": 4.0}
-    assert ratios.read(machine.describe(None, ""), work / "r.json") == wanted
-    assert main(words) == 0
-    measured["speedups"]["auto"]["training"] = 0.9
+@pytest.fixture
+def measured(monkeypatch, work):
+    """What `check` measures, in place of the machine's."""
+    found = {name: {"training": 2.0, "inference": 3.0} for name in ratios.OURS}
+    taken = {"auto": {"added": 1}, "auto-bf16": {"added": 2}, "composition-as-is": {"added": 4}}
+    outcome = suite.Outcome({"sizes": {"small": {"bytes": taken}}})
+    monkeypatch.setattr(suite, "measure_speed", lambda *given, **options: {"speedups": found})
+    monkeypatch.setattr(suite, "memory", lambda *given: outcome)
+    monkeypatch.setattr(ratios, "STORED", work / "r.json")
+    return found
+
+
+def test_check_stores_compares_and_fails(capsys, measured):
+    assert main(["check", "--store"]) == 0
+    wanted = {f"{name}, {mode}": value for name, of in measured.items() for mode, value in of.items()}
+    wanted |= {"auto, memory": 4.0, "auto-bf16, memory": 2.0}
+    assert ratios.read(describe(""), ratios.STORED) == wanted
+    measured["auto"]["training"] = 1.61
+    assert main(["check"]) == 0
+    measured["auto"]["training"] = 0.9
     capsys.readouterr()
-    assert main(words) == 1
+    assert main(["check"]) == 1
     shown = capsys.readouterr().out
+    assert shown.count("as good") == 5
     assert "worse by 55 %" in shown
-    assert "worse than stored by more than 50 %: find the change" in shown
+    assert "worse than stored by more than 20 %: find the change" in shown
+    del measured["auto"]["training"]
+    assert main(["check"]) == 1
+    assert "missing" in capsys.readouterr().out
+
+
+def test_ratios_are_those_of_machines_of_the_same_kind(tmp_path):
+    path, avx2 = tmp_path / "r.json", {"vector_instructions": "AVX2", "bf16_instructions": False}
+    ratios.store({"auto, training": 2.0}, AVX512, path)
+    with pytest.raises(InputError, match="r.json has ratios of machines with AVX512, bfloat16, and this one has AVX2"):
+        ratios.read(avx2, path)
+    ratios.store({"auto, training": 3.0}, avx2, path)
+    assert [ratios.read(kind, path)["auto, training"] for kind in (AVX512, avx2)] == [2.0, 3.0]
+    path.write_text("[1]")
+    for name in (path, tmp_path / "none.json"):
+        with pytest.raises(InputError, match="holds no ratios to compare with; write them with `check --store`"):
+            ratios.read(avx2, name)
 
 
 def test_the_stored_ratios_are_readable():
     for kind in ({"vector_instructions": "AVX2", "bf16_instructions": False}, AVX512):
-        stored = ratios.read(kind)
+        stored = ratios.read(kind, ratios.STORED)
         assert {"auto, training", "auto, inference", "auto, memory"} <= set(stored)
         assert min(stored.values()) > 0
 
@@ -177,11 +175,8 @@ def test_the_stored_ratios_are_readable():
 def test_what_cannot_be_measured_is_one_sentence(failing):
     assert "invalid choice: 'huge'" in failing("speed", "--sizes", "huge")
     assert "'0' is no whole number of at least 1" in failing("--repeats", "0")
-    assert "argument --level: invalid choice: 9" in failing("table4", "--level", "9")
-    assert "'2' is no share from 0 up to 1" in failing("check", "--slack", "2")
-    assert "'much' is no share" in failing("check", "--slack", "much")
+    assert "argument --levels: invalid choice: 9" in failing("table4", "--levels", "9")
     assert "'nothing'" in failing("nothing")
-    assert "none.json holds no ratios" in failing("check", "--ratios", "none.json")
     assert "invalid choice: 'pyg'" in failing("speed", "--contenders", "pyg")
 
 
