@@ -250,16 +250,6 @@ def test_half_precision_is_raised_to_float32(kind, dtype, rng):
 
 
 @both
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_equals_cpu(kind, rng):
-    points = clouds(3, 16, rng, batch=3, count=300)
-    mapping = MAPPINGS[kind](3, 4, 4)
-    expected = mapping(points)
-    features = mapping.cuda()(points.cuda())
-    torch.testing.assert_close(features.cpu(), expected, **TOLERANCE[torch.float64])
-
-
-@both
 def test_refuses_points_it_cannot_map(kind):
     mapping = MAPPINGS[kind](0, 2, 1)
     for shape in ((4, 3), (2, 0, 3), (0, 4, 3), (2, 4, 2)):
