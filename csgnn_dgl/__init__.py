@@ -62,32 +62,19 @@ __all__ = [
     "vertex_permutations",
 ]
 
-_MODULE_OF = {
-    "Icosphere": "geometry",
-    "icosahedral_rotations": "geometry",
-    "icosphere": "geometry",
-    "random_rotations": "geometry",
-    "vertex_permutations": "geometry",
-    "ConcentricGrid": "graphs",
-    "concentric_heterograph": "graphs",
-    "draw_features": "graphs",
-    "draw_heterograph": "graphs",
-    "pooling_graph": "graphs",
-    "ConcentricBlock": "nn",
-    "IntraSphereConv": "nn",
-    "RadialConv": "nn",
-    "SpherePool": "nn",
-    "PrismMapping": "mapping",
-    "ShellMapping": "mapping",
-    "CSGNN": "models",
-    "DOSPrediction": "tasks.dos.prediction",
-    "load_dos_model": "tasks.dos",
-    "predict_dos": "tasks.dos.prediction",
-    "assert_equivariant": "testing",
-    "so3_error": "symmetry",
-    "InputError": "errors",
+_NAMES_IN = {
+    "errors": "InputError",
+    "geometry": "Icosphere icosahedral_rotations icosphere random_rotations vertex_permutations",
+    "graphs": "ConcentricGrid concentric_heterograph draw_features draw_heterograph pooling_graph",
+    "mapping": "PrismMapping ShellMapping",
+    "models": "CSGNN",
+    "nn": "ConcentricBlock IntraSphereConv RadialConv SpherePool",
+    "symmetry": "so3_error",
+    "tasks.dos": "load_dos_model",
+    "tasks.dos.prediction": "DOSPrediction predict_dos",
+    "testing": "assert_equivariant",
 }
 
 load_dgl()
 
-__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)
+__getattr__, __dir__ = lazy_names(globals(), _NAMES_IN)

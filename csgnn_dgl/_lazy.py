@@ -6,7 +6,7 @@ from typing import Any
 
 
 def lazy_names(
-    namespace: dict[str, Any], module_of: Mapping[str, str]
+    namespace: dict[str, Any], names_in: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Return ``__getattr__`` and ``__dir__`` of a package.
 
@@ -14,9 +14,10 @@ def lazy_names(
     ----------
     namespace
         The package's ``globals()``.
-    module_of
-        For each public name the submodule that it is imported from.
+    names_in
+        For each submodule the public names, between spaces, that are imported from it.
     """
+    module_of = {name: module for module, names in names_in.items() for name in names.split()}
     package = namespace["__name__"]
 
     def get(name: str) -> Any:

@@ -17,10 +17,11 @@ __all__ = ["EpochDataset", "EpochIndex", "EpochSampler", "collate"]
 __all__ += atoms.__all__
 __all__ += clouds.__all__
 
-_MODULE_OF = {
-    **dict.fromkeys(__all__, "loading"),
-    **dict.fromkeys(atoms.__all__, "atoms"),
-    **dict.fromkeys(clouds.__all__, "clouds"),
-}
-
-__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "loading": "EpochDataset EpochIndex EpochSampler collate",
+        "atoms": " ".join(atoms.__all__),
+        "clouds": " ".join(clouds.__all__),
+    },
+)

@@ -405,6 +405,11 @@ def read_checkpoint(place: Place) -> dict[str, Any]:
     return checkpoint
 
 
+def epochs_of(checkpoint: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many epochs the model of a checkpoint was trained for, where Lightning wrote it."""
+    return {"epochs_trained": int(checkpoint["epoch"]) + 1} if "epoch" in checkpoint else {}
+
+
 def upgrade(checkpoint: Any, file: Place) -> None:
     """Bring a checkpoint to the present format, in place.
 

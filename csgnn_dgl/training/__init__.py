@@ -14,16 +14,14 @@ if TYPE_CHECKING:
 
 __all__ = ["EpochData", "Results", "Run", "RunFolder", "Task", "TrainingModule", "compare", "evaluate", "fit"]
 
-_MODULE_OF = {
-    "EpochData": "data",
-    "compare": "experiment",
-    "evaluate": "experiment",
-    "fit": "experiment",
-    "TrainingModule": "module",
-    "Results": "results",
-    "Run": "runs",
-    "RunFolder": "runs",
-    "Task": "task",
-}
-
-__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "data": "EpochData",
+        "experiment": "compare evaluate fit",
+        "module": "TrainingModule",
+        "results": "Results",
+        "runs": "Run RunFolder",
+        "task": "Task",
+    },
+)

@@ -18,7 +18,7 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 import csgnn_dgl
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import Place, checkpoint_file, importing_only, read_checkpoint
+from csgnn_dgl.models.base import Place, checkpoint_file, epochs_of, importing_only, read_checkpoint
 from csgnn_dgl.training.config import (
     Options,
     Stage,
@@ -305,8 +305,7 @@ def results_of(tested: Mapping[str, Experiment]) -> Results:
     for name, experiment in tested.items():
         stored = read_checkpoint(experiment.options.ckpt_path)
         described = {key: value for key, value in stored["csgnn"].items() if key not in ("format", "task", "data")}
-        epochs = {"epochs_trained": int(stored["epoch"]) + 1} if "epoch" in stored else {}
-        models[name] = {"checkpoint": str(experiment.options.ckpt_path), **epochs, **described}
+        models[name] = {"checkpoint": str(experiment.options.ckpt_path), **epochs_of(stored), **described}
     if len(tested) == 1:
         more = {key: measure(first.module) for key, measure in first.task.extras.items() if first.options.get(key)}
     data: Any = first.data

@@ -6,10 +6,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDE = 20.0
 """Positive values that span more than this factor are drawn on a logarithmic axis."""
+
+
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of this size, in inches, and its panels row by row; matplotlib is imported only here."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
 def history_figure(history: Sequence[Mapping[str, float]], panels: Mapping[str, str]) -> Figure:
@@ -27,12 +36,10 @@ def history_figure(history: Sequence[Mapping[str, float]], panels: Mapping[str, 
     matplotlib.figure.Figure
         One panel for each, training and validation together.
     """
-    from matplotlib.figure import Figure
-
     epochs = [entry["epoch"] + 1 for entry in history]
-    figure = Figure(figsize=(4.0 * (len(panels) + 1), 3.2), layout="constrained")
     titles = {**panels, "learning_rate": "learning rate"}
-    for axes, (key, title) in zip(figure.subplots(1, len(titles), squeeze=False)[0], titles.items(), strict=True):
+    figure, every = new_figure(4.0 * len(titles), 3.2, columns=len(titles))
+    for axes, (key, title) in zip(every, titles.items(), strict=True):
         shown: list[float] = []
         for label, name in (("", key), ("train", f"train/{key}"), ("validation", f"validation/{key}")):
             if any(name in entry for entry in history):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def table_of(items: Iterable[Any], columns: Mapping[str, str]) -> str:
+    """Return items as a Markdown table: the titles of its columns, and formats as ``"{0.name}"``."""
+    return markdown_table(list(columns), [[form.format(item) for form in columns.values()] for item in items])
 
 
 def markdown_list(facts: Mapping[str, Any], indent: str = "") -> str:

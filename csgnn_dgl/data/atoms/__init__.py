@@ -28,17 +28,13 @@ __all__ = [
     "read_vasp",
 ]
 
-_MODULE_OF = {
-    "carbon_snapshots": "carbon",
-    "read_snapshots": "formats.extxyz",
-    "Snapshot": "records",
-    "Snapshots": "records",
-    "VALENCES": "records",
-    "check_elements": "records",
-    "from_atoms": "records",
-    "load_snapshots": "sources",
-    "read_snapshot_folders": "vasp",
-    "read_vasp": "vasp",
-}
-
-__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "carbon": "carbon_snapshots",
+        "formats.extxyz": "read_snapshots",
+        "records": "Snapshot Snapshots VALENCES check_elements from_atoms",
+        "sources": "load_snapshots",
+        "vasp": "read_snapshot_folders read_vasp",
+    },
+)

@@ -1,8 +1,8 @@
 """Atomic snapshots in memory, with their densities of states: what every reader returns."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 VALENCES: dict[str, float] = {
-    **dict(zip(("H", "He"), (1, 2), strict=True)),
-    **dict(zip(("Li", "Be", "B", "C", "N", "O", "F", "Ne"), range(1, 9), strict=True)),
-    **dict(zip(("Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar"), range(1, 9), strict=True)),
+    symbol: count
+    for row in ("H He", "Li Be B C N O F Ne", "Na Mg Al Si P S Cl Ar")
+    for count, symbol in enumerate(row.split(), start=1)
 }
 """Valence electrons per atom (s and p) of the first three rows; other elements have to be told."""
 
@@ -132,6 +132,11 @@ class Snapshot:
                 f"{self.num_electrons:.6g} electrons; widen the energy grid, check its alignment or num_electrons."
             )
         return dos
+
+    @classmethod
+    def of(cls, atoms: "Atoms", **facts: Any) -> "Snapshot":
+        """Make a snapshot of ``ase.Atoms`` and of the other fields."""
+        return cls(atoms.get_positions(), atoms.numbers, atoms.cell.array, atoms.pbc, **facts)
 
     def __repr__(self) -> str:
         """Show what it is, not the numbers."""
@@ -268,10 +273,6 @@ class Snapshots(Sequence[Snapshot]):
         """Return the snapshots at `indices`, in that order."""
         return Snapshots(tuple(self.items[int(index)] for index in indices))
 
-    def where(self, wanted: Callable[[Snapshot], bool]) -> "Snapshots":
-        """Return the snapshots for which `wanted` is true."""
-        return Snapshots(tuple(item for item in self.items if wanted(item)))
-
 
 def check_elements(snapshots: Iterable[Snapshot], known: Iterable[int]) -> None:
     """Raise InputError, naming the first, if a snapshot has an element that is not among `known`.
@@ -377,32 +378,22 @@ def _snapshot(
     electrons = expected = electrons_of(atoms.numbers, valences)
     if "num_electrons" in info:
         electrons = _number(info, "num_electrons", name)
-        _check_electrons(electrons, expected, len(atoms), name)
-    return Snapshot(
-        positions=atoms.get_positions(),
-        numbers=atoms.numbers,
-        cell=atoms.cell.array,
-        pbc=atoms.pbc,
+        if expected is not None and 0 < electrons <= FEWEST * expected:  # as ase repeats atoms
+            raise InputError(
+                f"{name} has num_electrons = {electrons:g}, but its {len(atoms)} atoms have {expected:g} valence "
+                f"electrons; repeating atoms with ase keeps the number and the dos of the smaller cell: set both for "
+                f"the whole cell or remove them, or give valences."
+            )
+    return Snapshot.of(
+        atoms,
         num_electrons=electrons,
         dos=info.get("dos"),
         grid=grid,
         structure=str(info.get("structure", atoms.get_chemical_formula())),
-        temperature=_number(info, "temperature", name) if "temperature" in info else None,
-        fermi_level=_number(info, "fermi_level", name) if "fermi_level" in info else None,
-        band_energy=_number(info, "band_energy", name) if "band_energy" in info else None,
+        **{key: _number(info, key, name) for key in ("temperature", "fermi_level", "band_energy") if key in info},
         source=source,
         index=index,
     )
-
-
-def _check_electrons(electrons: float, expected: float | None, num_atoms: int, name: str) -> None:
-    """Refuse the electron count of a smaller cell, which ase keeps when it repeats atoms."""
-    if expected is not None and 0 < electrons <= FEWEST * expected:
-        raise InputError(
-            f"{name} has num_electrons = {electrons:g}, but its {num_atoms} atoms have {expected:g} valence "
-            f"electrons; repeating atoms with ase keeps the number and the dos of the smaller cell: set both for the "
-            f"whole cell or remove them, or give valences."
-        )
 
 
 def _number(info: Mapping[str, object], key: str, name: str) -> float:

@@ -79,22 +79,8 @@ def read_vasp(
     # energy, DOS and integrated DOS, each of the latter for one spin or two
     spins = (total.shape[1] - 1) // 2
     dos = rebin(total[:, 0], total[:, 1 + spins :].sum(axis=1), grid, name, offset)
-    return Snapshots(
-        (
-            Snapshot(
-                positions=atoms.get_positions(),
-                numbers=atoms.numbers,
-                cell=atoms.cell.array,
-                pbc=atoms.pbc,
-                num_electrons=electrons,
-                dos=dos,
-                grid=grid,
-                structure=path.absolute().parent.name,
-                fermi_level=fermi + offset,
-                source=str(path),
-            ),
-        )
-    )
+    facts = {"structure": path.absolute().parent.name, "fermi_level": fermi + offset, "source": str(path)}
+    return Snapshots((Snapshot.of(atoms, num_electrons=electrons, dos=dos, grid=grid, **facts),))
 
 
 def read_snapshot_folders(
@@ -188,11 +174,8 @@ def _read_folder(
         dos = rebin(energies, np.concatenate([[0.0], np.cumsum(values * np.diff(energies))]), grid, name, offset)
     given = facts.get("num_electrons")
     temperature = re.fullmatch(r"([0-9.]+)\s*K?", folder.parent.name)
-    return Snapshot(
-        positions=atoms.get_positions(),
-        numbers=atoms.numbers,
-        cell=atoms.cell.array,
-        pbc=atoms.pbc,
+    return Snapshot.of(
+        atoms,
         num_electrons=electrons_of(atoms.numbers, valences) if given is None else given,
         dos=dos,
         grid=grid,

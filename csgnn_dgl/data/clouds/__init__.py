@@ -48,25 +48,18 @@ __all__ = [
     "stratified_split",
 ]
 
-_MODULE_OF = {
-    "Augmentation": "augmentation",
-    "Draws": "augmentation",
-    "ROTATION_MODES": "augmentation",
-    "TestRotation": "augmentation",
-    "rotate_clouds": "augmentation",
-    "centre_clouds": "transform",
-    "scale_to_unit_ball": "transform",
-    "CloudTransform": "transform",
-    "CloudDataset": "dataset",
-    "download_modelnet40": "download",
-    "read_cloud": "folders",
-    "read_folder": "folders",
-    "read_modelnet40": "modelnet",
-    "PointClouds": "records",
-    "BUILTIN_CLASSES": "shapes",
-    "builtin_shapes": "shapes",
-    "load": "sources",
-    "stratified_split": "split",
-}
-
-__getattr__, __dir__ = lazy_names(globals(), _MODULE_OF)
+__getattr__, __dir__ = lazy_names(
+    globals(),
+    {
+        "augmentation": "Augmentation Draws ROTATION_MODES TestRotation rotate_clouds",
+        "dataset": "CloudDataset",
+        "download": "download_modelnet40",
+        "folders": "read_cloud read_folder",
+        "modelnet": "read_modelnet40",
+        "records": "PointClouds",
+        "shapes": "BUILTIN_CLASSES builtin_shapes",
+        "sources": "load",
+        "split": "stratified_split",
+        "transform": "CloudTransform centre_clouds scale_to_unit_ball",
+    },
+)

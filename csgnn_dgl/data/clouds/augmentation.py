@@ -39,15 +39,6 @@ class Draws:
     translation: Tensor
     jitter: Tensor
 
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Draws":
-        """Return the same draws on another device and in another dtype."""
-        return Draws(
-            self.scale.to(device, dtype),
-            self.rotation.to(device, dtype),
-            self.translation.to(device, dtype),
-            self.jitter.to(device, dtype),
-        )
-
     def apply(self, points: Tensor) -> Tensor:
         """Scale, rotate, translate, jitter. No centring, and no division by the largest norm.
 
@@ -62,11 +53,9 @@ class Draws:
             New coordinates, (batch, points, 3).
         """
         if points.shape != self.jitter.shape:
-            raise ValueError(
-                f"points have shape {tuple(points.shape)} but the draws are for {tuple(self.jitter.shape)}"
-            )
-        own = self.to(points.device, points.dtype)
-        return rotate_clouds(points * own.scale[:, None], own.rotation) + own.translation[:, None] + own.jitter
+            raise ValueError(f"points have shape {tuple(points.shape)} but draws are for {tuple(self.jitter.shape)}")
+        scale, shift, jitter = (part.to(points) for part in (self.scale, self.translation, self.jitter))
+        return rotate_clouds(points * scale[:, None], self.rotation) + shift[:, None] + jitter
 
 
 @dataclass(frozen=True)
@@ -133,23 +122,17 @@ class Augmentation:
             Points per cloud.
         """
         low, high = self.scale
-        mode = check_rotation_mode(self.rotation)
         sources = streams(seed, epoch, indices)
-        scale = np.empty((len(sources), 3))
-        translation = np.empty((len(sources), 3))
+        scale, translation = np.empty((2, len(sources), 3))
         jitter = np.empty((len(sources), num_points, 3), dtype=np.float32)
         for row, rng in enumerate(sources):
             scale[row] = rng.uniform(low, high, 3)
             translation[row] = rng.uniform(-self.translation, self.translation, 3)
             rng.standard_normal(dtype=np.float32, out=jitter[row])
-        rotation = random_rotations(len(sources), sources, mode)
+        rotation = random_rotations(len(sources), sources, check_rotation_mode(self.rotation))
         noise = torch.from_numpy(jitter).mul_(self.jitter_std).clamp_(-self.jitter_clip, self.jitter_clip)
-        return Draws(
-            torch.from_numpy(scale).float(),
-            torch.from_numpy(rotation).float(),
-            torch.from_numpy(translation).float(),
-            noise,
-        )
+        scales, rotations, shifts = (torch.from_numpy(drawn).float() for drawn in (scale, rotation, translation))
+        return Draws(scales, rotations, shifts, noise)
 
 
 @dataclass(frozen=True)
@@ -170,22 +153,9 @@ class TestRotation:
         check_rotation_mode(self.mode)
 
     def draw(self, seed: int, epoch: ArrayLike, indices: ArrayLike, num_points: int) -> Draws:
-        """Draw for a batch of samples; see :meth:`Augmentation.draw`.
-
-        Parameters
-        ----------
-        seed
-            Seed of the test, in [0, 2**32).
-        epoch
-            Number of the test pass (the vote).
-        indices
-            Index of each sample in its data set, (batch,).
-        num_points
-            Points per cloud.
-        """
-        mode = check_rotation_mode(self.mode)
+        """Draw for a batch of samples; see :meth:`Augmentation.draw`. In testing the epoch is the vote."""
         sources = streams(seed, epoch, indices, EVALUATION_STREAM)
-        rotation = torch.from_numpy(random_rotations(len(sources), sources, mode)).float()
+        rotation = torch.from_numpy(random_rotations(len(sources), sources, check_rotation_mode(self.mode))).float()
         still = torch.zeros(len(sources), num_points, 3)
         return Draws(torch.ones(len(sources), 3), rotation, torch.zeros(len(sources), 3), still)
 
@@ -214,7 +184,6 @@ def rotate_clouds(points: Tensor, rotations: Tensor) -> Tensor:
 
 def check_rotation_mode(mode: str) -> RotationMode:
     """Return `mode` if it is one of the three, else raise InputError."""
-    for known in ROTATION_MODES:
-        if mode == known:
-            return known
-    raise InputError(f"rotation mode is {mode!r}; give one of {', '.join(ROTATION_MODES)}.")
+    if mode not in ROTATION_MODES:
+        raise InputError(f"rotation mode is {mode!r}; give one of {', '.join(ROTATION_MODES)}.")
+    return mode

@@ -9,7 +9,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
@@ -145,18 +144,13 @@ def _fetch(url: str, path: Path, progress: bool, timeout: float) -> None:
         with progress_bar(
             total=total or None, desc=f"fetching from {host}", unit="B", unit_scale=True, disable=not progress
         ) as bar:
-            copied = _copy(answer, file, bar)
+            copied = 0
+            while chunk := answer.read(2**20):
+                file.write(chunk)
+                copied += len(chunk)
+                bar.update(len(chunk))
     if total and copied != total:
         raise OSError(f"the connection broke after {copied} of {total} bytes")
-
-
-def _copy(source: IO[bytes], target: IO[bytes], bar: Any) -> int:
-    copied = 0
-    while chunk := source.read(2**20):
-        target.write(chunk)
-        copied += len(chunk)
-        bar.update(len(chunk))
-    return copied
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -103,19 +103,7 @@ def bottle(rng: Rng) -> Solid:
     cap = neck * rng.uniform(1.05, 1.5)
     cap_height = rng.uniform(0.04, 0.12)
     bend = shoulder + start * 0.5
-    radii = [
-        0.0,
-        radius * 0.9,
-        radius,
-        radius * waist,
-        radius,
-        (radius * 0.7 + neck * 0.3),
-        neck,
-        neck,
-        cap,
-        cap,
-        0.0,
-    ]
+    radii = [0.0, radius * 0.9, radius, radius * waist, radius, (radius * 0.7 + neck * 0.3), neck, neck, cap, cap, 0.0]
     heights = [0.0, 0.0, 0.03, shoulder * 0.5, shoulder, bend, shoulder + start, 1.0 - cap_height]
     heights += [1.0 - cap_height, height, height]
     body = turned_profile(radii, heights)
@@ -137,10 +125,8 @@ def car(rng: Rng) -> Solid:
     shift = rng.uniform(-0.05, 0.02) * length
     parts.append(frustum((width * 0.92, span), roof, tall, shift).moved(y=place, z=clearance + body))
     if kind == "pickup":
-        bed_length = length * 0.42
-        for side in (-1, 1):
-            wall = box(0.03, bed_length, tall * 0.5)
-            parts.append(wall.moved(side * (width * 0.95 - 0.03) / 2, -length * 0.26, clearance + body))
+        wall = box(0.03, length * 0.42, tall * 0.5).moved(0.0, -length * 0.26, clearance + body)
+        parts += [wall.moved(side * (width * 0.95 - 0.03) / 2) for side in (-1, 1)]
     thick = width * rng.uniform(0.16, 0.26)
     base = length * rng.uniform(0.56, 0.68)
     tyre = cylinder(wheel, thick).moved(z=-thick / 2).turned("y", 90)
@@ -229,11 +215,7 @@ def lamp(rng: Rng) -> Solid:
     else:
         elbow = np.array([0.0, rng.uniform(0.1, 0.35), height * rng.uniform(0.5, 0.7)])
         tip = np.array([0.0, -rng.uniform(0.15, 0.45), height])
-        parts += [
-            rod((0, 0, foot), elbow, pole),
-            rod(elbow, tip, pole),
-            ball(*[pole * 1.8] * 3).moved(*elbow),
-        ]
+        parts += [rod((0, 0, foot), elbow, pole), rod(elbow, tip, pole), ball(*[pole * 1.8] * 3).moved(*elbow)]
         head = shade.stretched(0.7, 0.7, 0.8).moved(z=-tall * 0.8).turned("x", -rng.uniform(0.0, 50.0))
         parts.append(head.moved(*tip))
     parts.append(ball(*[rng.uniform(0.04, 0.07)] * 3).moved(*parts[-1].vertices.mean(axis=0)))
@@ -248,8 +230,7 @@ def monitor(rng: Rng) -> Solid:
     tilt = rng.uniform(-5.0, 12.0)
     rim = rng.uniform(0.02, 0.05)
     screen = [box(width, thick, height)]
-    for side in (-1, 1):
-        screen.append(box(rim, rim, height).moved(side * (width - rim) / 2, -thick / 2, 0.0))
+    screen += [box(rim, rim, height).moved(side * (width - rim) / 2, -thick / 2, 0.0) for side in (-1, 1)]
     screen += [box(width, rim, rim).moved(y=-thick / 2, z=z) for z in (0.0, height - rim)]
     if rng.random() < 0.5:
         hump = frustum((width * 0.7, height * 0.7), (width * 0.4, height * 0.4), rng.uniform(0.05, 0.25))
@@ -293,8 +274,7 @@ def sofa(rng: Rng) -> Solid:
         x = side * (width - arm_width) / 2
         parts.append(box(arm_width, depth * rng.uniform(0.85, 1.0), arm).moved(x, 0.0, top))
         if rng.random() < 0.4:
-            roll = cylinder(arm_width * 0.6, depth).turned("x", 90).moved(x, depth / 2, top + arm)
-            parts.append(roll)
+            parts.append(cylinder(arm_width * 0.6, depth).turned("x", 90).moved(x, depth / 2, top + arm))
     seats = max(1, round(inner / rng.uniform(0.4, 0.7)))
     cushion = rng.uniform(0.04, 0.1)
     for x in (np.arange(seats) - (seats - 1) / 2) * inner / seats:
@@ -320,15 +300,13 @@ def table(rng: Rng) -> Solid:
         parts = [box(width, depth, top).moved(z=height)]
         if rng.random() < 0.3:
             thick = rng.uniform(0.03, 0.06)
-            for side in (-1, 1):
-                parts.append(box(thick, depth * 0.8, height).moved(x=side * width * 0.38))
+            parts += [box(thick, depth * 0.8, height).moved(x=side * width * 0.38) for side in (-1, 1)]
             parts.append(box(width * 0.76, thick, thick * 2).moved(z=height * 0.4))
         else:
             parts += _support(rng, width * 0.96, depth * 0.96, height)
     if rng.random() < 0.3:
         apron = rng.uniform(0.04, 0.1)
-        for side in (-1, 1):
-            parts.append(box(width * 0.6, 0.02, apron).moved(0.0, side * depth * 0.3, height - apron))
+        parts += [box(width * 0.6, 0.02, apron).moved(0.0, side * depth * 0.3, height - apron) for side in (-1, 1)]
     return join(parts)
 
 
@@ -350,8 +328,7 @@ def vase(rng: Rng) -> Solid:
         tall = slim - middle
         handle = arch(rng.uniform(0.12, 0.22), tall * 1.2, rng.uniform(0.02, 0.035), 190.0)
         at = float(np.interp(slim, heights, smooth))
-        for turn in (0, 180):
-            parts.append(handle.moved(at, 0.0, slim - tall * 0.3).turned("z", turn))
+        parts += [handle.moved(at, 0.0, slim - tall * 0.3).turned("z", turn) for turn in (0, 180)]
     return join(parts)
 
 
@@ -379,18 +356,9 @@ def _four(part: Solid, x: float, y: float) -> list[Solid]:
 
 
 def _wings(y: float, z: float, span: float, root: float, tip: float, sweep: float, rise: float) -> list[Solid]:
-    """Return a right and a left wing that start at (0, y, z).
+    """Return a right and a left wing of length `span` along x, whose roots have their middle at (0, y, z).
 
-    Parameters
-    ----------
-    y, z
-        Middle of the root.
-    span
-        Length of one wing along x.
-    root, tip
-        Depth of the wing along y at both ends.
-    sweep, rise
-        How far the tip lies behind the root (-y) and above it.
+    They are `root` and `tip` deep along y at their ends; the tip lies `sweep` behind the root and `rise` above it.
     """
     thick = 0.1 * root
 
@@ -411,26 +379,17 @@ def _support(rng: Rng, width: float, depth: float, height: float) -> list[Solid]
         legs = _four(box(thick, thick, height), width - thick, depth - thick)
         if rng.random() < 0.4:
             z = height * rng.uniform(0.2, 0.5)
-            for side in (-1, 1):
-                legs.append(box(thick * 0.5, depth - thick, thick * 0.6).moved(side * (width - thick) / 2, 0, z))
+            bar = box(thick * 0.5, depth - thick, thick * 0.6)
+            legs += [bar.moved(side * (width - thick) / 2, 0, z) for side in (-1, 1)]
         return legs
     if kind == "splayed":
-        corners = [(i, j) for i in (-1, 1) for j in (-1, 1)]
-        return [
-            rod(
-                (i * width * 0.5, j * depth * 0.5, 0),
-                (i * width * 0.36, j * depth * 0.36, height),
-                thick * 0.4,
-            )
-            for i, j in corners
-        ]
+        corners = [(i * width, j * depth) for i in (-1, 1) for j in (-1, 1)]
+        return [rod((x * 0.5, y * 0.5, 0), (x * 0.36, y * 0.36, height), thick * 0.4) for x, y in corners]
     column = cylinder(thick * 0.8, height)
     if kind == "plate":
         return [column, cylinder(min(width, depth) * rng.uniform(0.3, 0.5), 0.03)]
     reach = min(width, depth) * rng.uniform(0.42, 0.55)
     feet = int(rng.integers(3, 6))
     angles = 2 * np.pi * np.arange(feet) / feet
-    return [
-        column,
-        *(rod((0, 0, thick), (reach * np.cos(a), reach * np.sin(a), 0.02), thick * 0.4) for a in angles),
-    ]
+    ends = [(reach * np.cos(a), reach * np.sin(a), 0.02) for a in angles]
+    return [column, *(rod((0, 0, thick), end, thick * 0.4) for end in ends)]

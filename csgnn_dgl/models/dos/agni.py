@@ -192,22 +192,6 @@ class AGNI(DOSModel):
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
-        """Predict what each atom contributes to the DOS.
-
-        Parameters
-        ----------
-        environments
-            The environments of N atoms, found with the model's cutoff.
-
-        Returns
-        -------
-        torch.Tensor
-            (N, num_bins) states per eV; float64 in a model of float64, else float32.
-
-        Raises
-        ------
-        ValueError
-            In training, if there is one atom only.
-        """
+        """Predict what each atom contributes; see `DOSModel`. In training there must be more than one."""
         features = self.standardise(self.fingerprint(environments))
         return self.output(self.dense(features.to(self.output.bins.weight.dtype)))

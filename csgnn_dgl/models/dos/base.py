@@ -85,6 +85,11 @@ class DOSModel(Model, ABC):
         -------
         torch.Tensor
             (N, num_bins) states per eV; float64 in a model of float64, else float32, in autocast.
+
+        Raises
+        ------
+        ValueError
+            In training, if there is one atom only, and if the environments are not those that the model wants.
         """
 
     def forward(self, environments: Environments, snapshot: Tensor, num_snapshots: int) -> Tensor:

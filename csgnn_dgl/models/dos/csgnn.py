@@ -128,23 +128,7 @@ class CSGNNDOS(DOSModel):
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
-        """Predict what each atom contributes to the DOS, chunk by chunk.
-
-        Parameters
-        ----------
-        environments
-            The environments of N atoms, found with the model's cutoff.
-
-        Returns
-        -------
-        torch.Tensor
-            (N, num_bins) states per eV; float64 in a model of float64, else float32.
-
-        Raises
-        ------
-        ValueError
-            If there is no atom, in training a single one, or the mapping refuses the environments.
-        """
+        """Predict what each atom contributes, chunk by chunk; see `DOSModel`."""
         number = self._num_chunks(environments)
         if number == 1:
             return self._dos(environments)

@@ -89,23 +89,7 @@ class SchNet(DOSModel):
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
-        """Predict what each atom contributes to the DOS.
-
-        Parameters
-        ----------
-        environments
-            The environments of the N atoms of whole snapshots, found with the model's cutoff.
-
-        Returns
-        -------
-        torch.Tensor
-            (N, num_bins) states per eV; float64 in a model of float64, else float32.
-
-        Raises
-        ------
-        ValueError
-            If the environments are not those of whole snapshots, or in training of one atom only.
-        """
+        """Predict what each atom contributes; see `DOSModel`. Every pair must be there in both directions."""
         pairs = Pairs.of(environments)
         distance = pairs.distance.to(self.embedding.dtype)
         step = self.cutoff / (self.num_gaussians - 1)

@@ -11,4 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "ClassificationModule", "ModelNetData"]
 
-__getattr__, __dir__ = lazy_names(globals(), {"ModelNetData": "data", "ClassificationModule": "module", "TASK": "task"})
+__getattr__, __dir__ = lazy_names(globals(), {"data": "ModelNetData", "module": "ClassificationModule", "task": "TASK"})

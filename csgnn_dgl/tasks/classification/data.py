@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
+from functools import cached_property
+from itertools import product
 from typing import Any, Literal
 
 import torch
@@ -20,14 +21,6 @@ PROTOCOLS = {
     "split": "a stratified part of the training split",
     "test": "the test split (authors' protocol: it drives the schedule and picks the checkpoint)",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class View:
-    """One pass over the test shapes: how they are rotated, and which of the votes it is."""
-
-    rotation: str
-    vote: int
 
 
 class ModelNetData(EpochData):
@@ -107,23 +100,14 @@ class ModelNetData(EpochData):
         self.up_axis = up_axis
         self.progress = progress
         self.train_rotation = train_rotation
-        self.augmentation = Augmentation(
-            scale=scale,
-            translation=translation,
-            jitter_std=jitter,
-            jitter_clip=5.0 * jitter,
-            rotation=train_rotation,
-        )
-        self.views = tuple(View(rotation, vote) for rotation in self.test_rotations for vote in range(votes))
+        self.augmentation = Augmentation(scale, translation, jitter, 5.0 * jitter, train_rotation)
+        self.views = tuple(product(self.test_rotations, range(votes)))  # the passes of a test: rotation and vote
         self._clouds: dict[str, PointClouds] = {}
-        self._parts: tuple[PointClouds, PointClouds] | None = None
 
     def clouds(self, split: Literal["train", "test"]) -> PointClouds:
         """Return the shapes of a split, read at first use."""
         if split not in self._clouds:
-            self._clouds[split] = load(
-                self.source, split, num_points=self.num_points, up_axis=self.up_axis, progress=self.progress
-            )
+            self._clouds[split] = load(self.source, split, self.num_points, 0, self.up_axis, self.progress)
         return self._clouds[split]
 
     @property
@@ -154,25 +138,23 @@ class ModelNetData(EpochData):
         """Shapes of the test split."""
         return self.clouds("test")
 
-    def _split(self) -> tuple[PointClouds, PointClouds]:
-        if self._parts is None:
-            whole = self.clouds("train")
-            if self.validation == "test":
-                self._parts = whole, self.test_clouds
-            else:
-                train, held_out = stratified_split(whole.labels, self.validation_fraction, self.seed)
-                self._parts = whole.subset(train), whole.subset(held_out)
-        return self._parts
+    @cached_property
+    def _parts(self) -> tuple[PointClouds, PointClouds]:
+        whole = self.clouds("train")
+        if self.validation == "test":
+            return whole, self.test_clouds
+        train, held_out = stratified_split(whole.labels, self.validation_fraction, self.seed)
+        return whole.subset(train), whole.subset(held_out)
 
     @property
     def train_clouds(self) -> PointClouds:
         """Shapes that are trained on."""
-        return self._split()[0]
+        return self._parts[0]
 
     @property
     def validation_clouds(self) -> PointClouds:
         """Shapes that drive the schedule and the choice of the best checkpoint."""
-        return self._split()[1]
+        return self._parts[1]
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs; the test split is not touched by training (unless it validates).
@@ -187,7 +169,7 @@ class ModelNetData(EpochData):
                 raise InputError(f"{self.source}: the test split is empty")
             self._check_shares(len(self.test_clouds), "test shape")
             return
-        train, held_out = self._split()
+        train, held_out = self._parts
         if stage == "fit":
             self._check_batches(len(train), "shapes")
         if len(held_out) == 0:
@@ -206,6 +188,6 @@ class ModelNetData(EpochData):
     def test_dataloader(self) -> list[DataLoader[dict[str, torch.Tensor]]]:
         """Return one loader for each of `views`, each shape once."""
         return [
-            self._loader(CloudDataset(self.test_clouds, TestRotation(view.rotation), self.seed), False, epoch=view.vote)
-            for view in self.views
+            self._loader(CloudDataset(self.test_clouds, TestRotation(rotation), self.seed), False, epoch=vote)
+            for rotation, vote in self.views
         ]

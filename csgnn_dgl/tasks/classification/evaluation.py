@@ -13,10 +13,11 @@ from csgnn_dgl.data import CloudDataset, PointClouds
 from csgnn_dgl.symmetry import SO3Error, so3_error
 
 
-def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion.
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """95 % Wilson score interval of a proportion.
 
-    With p = k / n and the normal quantile z, its ends are (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n).
+    With p = k / n and z, the 97.5 % quantile of the normal distribution, its ends are
+    (p + z²/2n ± z √(p (1 - p) / n + z²/4n²)) / (1 + z²/n).
 
     Parameters
     ----------
@@ -24,8 +25,6 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
         Number of successes k.
     total
         Number of trials n, at least 1.
-    confidence
-        Probability that the interval covers the true proportion.
 
     Returns
     -------
@@ -34,24 +33,8 @@ def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple
     """
     from scipy.stats import binomtest
 
-    interval = binomtest(int(correct), int(total)).proportion_ci(confidence, method="wilson")
+    interval = binomtest(int(correct), int(total)).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
-
-
-def vote(probabilities: Tensor) -> Tensor:
-    """Combine the predictions for several rotated copies of each shape: the mean of the softmax outputs.
-
-    Parameters
-    ----------
-    probabilities
-        Class probabilities (votes, shapes, classes).
-
-    Returns
-    -------
-    torch.Tensor
-        Mean over the votes (shapes, classes).
-    """
-    return probabilities.mean(dim=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +90,7 @@ def score(probabilities: Tensor, labels: Tensor, rotation: str, votes: int = 1) 
 
 
 def score_views(probabilities: Tensor, labels: Tensor, rotations: tuple[str, ...], votes: int) -> list[Score]:
-    """Score every test rotation, without voting and (where votes > 1) with it.
+    """Score every test rotation, without voting and (where votes > 1) with it: the mean of the probabilities.
 
     Parameters
     ----------
@@ -129,7 +112,7 @@ def score_views(probabilities: Tensor, labels: Tensor, rotations: tuple[str, ...
     for views, rotation in zip(probabilities, rotations, strict=True):
         scores.append(score(views[0], labels, rotation))
         if votes > 1:
-            scores.append(score(vote(views), labels, rotation, votes))
+            scores.append(score(views.mean(dim=0), labels, rotation, votes))
     return scores
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from csgnn_dgl.symmetry import SO3Error
 from csgnn_dgl.tasks.classification.evaluation import Score
+from csgnn_dgl.training.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,11 +17,9 @@ if TYPE_CHECKING:
 
 def confusion_figure(scores: Sequence[Score], class_names: Sequence[str]) -> Figure:
     """Draw the confusion matrix of each score, rows (true classes) summing to 1."""
-    from matplotlib.figure import Figure
-
     side = max(4.0, 0.22 * len(class_names) + 2.0)
-    figure = Figure(figsize=(side * len(scores), side), layout="constrained")
-    for axes, result in zip(figure.subplots(1, len(scores), squeeze=False)[0], scores, strict=True):
+    figure, panels = new_figure(side * len(scores), side, columns=len(scores))
+    for axes, result in zip(panels, scores, strict=True):
         counts = np.asarray(result.confusion, dtype=float)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
         image = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
@@ -37,11 +36,9 @@ def confusion_figure(scores: Sequence[Score], class_names: Sequence[str]) -> Fig
 
 def so3_error_figure(error: SO3Error) -> Figure:
     """Draw the relative error of the outputs and the share of changed classes over the angle."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8.0, 3.2), layout="constrained")
-    panels = (("relative error of the logits", error.relative_error), ("share of changed classes", error.changed))
-    for axes, (title, values) in zip(figure.subplots(1, 2), panels, strict=True):
+    figure, panels = new_figure(8.0, 3.2, columns=2)
+    shown = (("relative error of the logits", error.relative_error), ("share of changed classes", error.changed))
+    for axes, (title, values) in zip(panels, shown, strict=True):
         axes.plot(error.angles, values, marker=".")
         axes.set_xlabel("angle of rotation (°)")
         axes.set_title(title)

@@ -14,5 +14,5 @@ __all__ = ["TASK", "DOSData", "DOSModule", "TrainedDOS", "load_dos_model"]
 
 __getattr__, __dir__ = lazy_names(
     globals(),
-    {"DOSData": "data", "DOSModule": "module", "TASK": "task", "TrainedDOS": "trained", "load_dos_model": "trained"},
+    {"data": "DOSData", "module": "DOSModule", "task": "TASK", "trained": "TrainedDOS load_dos_model"},
 )

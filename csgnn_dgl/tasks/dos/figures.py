@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.data import Snapshots
 from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Prediction, band_energies_per_atom
-from csgnn_dgl.tasks.dos.invariance import Change, Invariance
+from csgnn_dgl.tasks.dos.invariance import Invariance
+from csgnn_dgl.training.figures import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +69,7 @@ def parity_figure(predictions: Sequence[Prediction], snapshots: Snapshots) -> Fi
     names = np.array(snapshots.structures)
     structures = sorted(set(snapshots.structures))
     figure, panels = _panels(len(structures))
-    wanted = _reference_energies(snapshots)
+    wanted = band_energies_per_atom(torch.from_numpy(snapshots.dos_per_atom), snapshots)
     found = [band_energies_per_atom(prediction.dos_per_atom, snapshots) for prediction in predictions]
     for axes, structure in zip(panels, structures, strict=True):
         own = names == structure
@@ -107,10 +108,7 @@ def prediction_figure(
     title
         What stands above the panel.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = new_figure(6.4, 3.6)
     if reference is not None:
         axes.fill_between(energies, reference, color="0.8", step="mid", label="reference")
     axes.plot(energies, dos, linewidth=1.2, label="predicted")
@@ -138,24 +136,17 @@ def invariance_figure(invariance: Invariance) -> Figure:
     matplotlib.figure.Figure
         Two panels: the relative change of the DOS, and the change of the band energy in eV/atom.
     """
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.0, 4.0), layout="constrained")
-    panels = figure.subplots(1, 2).tolist()
-    pairs: tuple[tuple[str, Callable[[Change], tuple[float, float]]], ...] = (
-        ("relative change of the DOS", lambda item: (item.dos_per_atom, item.largest_dos_per_atom)),
-        (
-            "change of the band energy (eV/atom)",
-            lambda item: (item.band_energy_per_atom, item.largest_band_energy_per_atom),
-        ),
-    )
+    figure, panels = new_figure(9.0, 4.0, columns=2)
+    shown = {"dos_per_atom": "relative change of the DOS"}
+    shown["band_energy_per_atom"] = "change of the band energy (eV/atom)"
     others = invariance.changes[len(invariance.rotated) + 1 :]
-    for axes, (title, values) in zip(panels, pairs, strict=True):
-        mean, largest = np.maximum([values(item) for item in invariance.rotated], LOWEST).T
+    for axes, (name, title) in zip(panels, shown.items(), strict=True):
+        values = [(getattr(item, name), getattr(item, f"largest_{name}")) for item in invariance.rotated]
+        mean, largest = np.maximum(values, LOWEST).T
         axes.plot(invariance.angles, mean, marker=".", label="random axes, mean")
         axes.plot(invariance.angles, largest, marker=".", linestyle=":", color="C0", label="random axes, largest")
         for number, item in enumerate(others, start=1):
-            height = max(values(item)[1], LOWEST)
+            height = max(getattr(item, f"largest_{name}"), LOWEST)
             axes.axhline(height, color=f"C{number}", linestyle="--", linewidth=1.0, label=f"{item.name}, largest")
         axes.set_yscale("log")
         axes.set_xlabel("angle of rotation (°)")
@@ -165,17 +156,10 @@ def invariance_figure(invariance: Invariance) -> Figure:
     return figure
 
 
-def _reference_energies(snapshots: Snapshots) -> NDArray[np.float64]:
-    return band_energies_per_atom(torch.from_numpy(snapshots.dos_per_atom), snapshots)
-
-
 def _panels(count: int) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure
-
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
-    figure = Figure(figsize=(3.2 * columns + 0.6, 2.4 * rows + 0.8), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    figure, grid = new_figure(3.2 * columns + 0.6, 2.4 * rows + 0.8, rows, columns)
     for unused in grid[count:]:
         unused.remove()
     return figure, grid[:count]

@@ -24,7 +24,7 @@ from csgnn_dgl.models import DOSModel
 from csgnn_dgl.tasks.dos.evaluation import predict_atoms, vector_dtype
 from csgnn_dgl.tasks.dos.figures import prediction_figure
 from csgnn_dgl.tasks.dos.trained import TrainedDOS, load_dos_model
-from csgnn_dgl.training.report import markdown_table
+from csgnn_dgl.training.report import table_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -83,6 +83,11 @@ class DOSPrediction:
         """Band energy of the cell (Eq. 4), in eV."""
         electrons = known_electrons(self.num_electrons, self.name)
         return float(band_energy(torch.from_numpy(self.dos), electrons, self.grid, too_few="top"))
+
+    @property
+    def band_energy_per_atom(self) -> float:
+        """Band energy per atom, in eV."""
+        return self.band_energy / self.num_atoms
 
     @property
     def num_states(self) -> float:
@@ -164,19 +169,15 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
 
 def predictions_table(predictions: Sequence[DOSPrediction]) -> str:
     """Return the predictions' numbers as a table."""
-    head = ("structure", "atoms", "electrons", "Fermi level (eV)", "band energy (eV)", "per atom (eV)")
-    rows = [
-        (
-            item.name,
-            str(item.num_atoms),
-            f"{item.num_electrons:g}",
-            f"{item.fermi_level:.4f}",
-            f"{item.band_energy:.4f}",
-            f"{item.band_energy / item.num_atoms:.4f}",
-        )
-        for item in predictions
-    ]
-    return markdown_table(head, rows)
+    columns = {
+        "structure": "{0.name}",
+        "atoms": "{0.num_atoms}",
+        "electrons": "{0.num_electrons:g}",
+        "Fermi level (eV)": "{0.fermi_level:.4f}",
+        "band energy (eV)": "{0.band_energy:.4f}",
+        "per atom (eV)": "{0.band_energy_per_atom:.4f}",
+    }
+    return table_of(predictions, columns)
 
 
 def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapshots: Snapshots) -> Path:
@@ -198,9 +199,7 @@ def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapsh
     Path
         The JSON file.
     """
-    levels = [
-        found.fermi_level for found in predictions
-    ]  # where electrons are unknown, refuse before anything is written
+    levels = [found.fermi_level for found in predictions]  # unknown electrons are refused before anything is written
     stems = [Path(item.source).name.split(".")[0] or "structure" for item in snapshots]
     used: Counter[str] = Counter()
     records = []
@@ -216,19 +215,9 @@ def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapsh
         with atomic_write(folder / f"{name}.png") as file:
             figure = prediction_figure(found.energies, found.dos, level, title, item.dos)
             figure.savefig(file, dpi=110)
-        records.append(
-            {
-                "name": name,
-                "structure": found.name,
-                "source": item.source,
-                "index": item.index,
-                "num_atoms": found.num_atoms,
-                "num_electrons": found.num_electrons,
-                "num_states": found.num_states,
-                "fermi_level": level,
-                "band_energy": found.band_energy,
-            }
-        )
+        record = {"name": name, "structure": found.name, "source": item.source, "index": item.index}
+        measured = ("num_atoms", "num_electrons", "num_states", "fermi_level", "band_energy")
+        records.append({**record, **{key: getattr(found, key) for key in measured}})
     target = folder / "predictions.json"
     with atomic_write(target) as file:
         file.write_text(json.dumps(records, indent=1), encoding="utf-8")

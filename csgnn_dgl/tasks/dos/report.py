@@ -12,7 +12,7 @@ from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Score, score
 from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each, invariance_figure, parity_figure
 from csgnn_dgl.tasks.dos.invariance import Invariance, measure_invariance
 from csgnn_dgl.tasks.dos.module import DOSModule
-from csgnn_dgl.training.report import Section, markdown_table
+from csgnn_dgl.training.report import Section, markdown_table, table_of
 
 LEGEND = (
     f"Band energy: mean absolute error. Within: structures by their mean error, and snapshots, up to "
@@ -30,18 +30,10 @@ def report(tested: Mapping[str, DOSModule]) -> Section:
     """Return what tested modules are worth, by the names of their models, beside the means of the training."""
     predictions, snapshots = side_by_side(tested)
     scores = [score(prediction, snapshots) for prediction in predictions]
-    return Section(
-        table=tables(scores),
-        values=[dataclasses.asdict(item) for item in scores],
-        legend=LEGEND,
-        figures={
-            "dos.png": (
-                "DOS of one snapshot of each structure",
-                dos_figure(predictions, snapshots, first_of_each(snapshots)),
-            ),
-            "parity.png": ("Band energies; grey: chemical accuracy", parity_figure(predictions, snapshots)),
-        },
-    )
+    drawn = dos_figure(predictions, snapshots, first_of_each(snapshots))
+    figures = {"dos.png": ("DOS of one snapshot of each structure", drawn)}
+    figures["parity.png"] = ("Band energies; grey: chemical accuracy", parity_figure(predictions, snapshots))
+    return Section(tables(scores), [dataclasses.asdict(item) for item in scores], LEGEND, figures=figures)
 
 
 def invariance_report(module: DOSModule) -> Section:
@@ -71,29 +63,20 @@ def tables(scores: Sequence[Score]) -> str:
         )
         for item in scores
     ]
-    spectra = [
-        (
-            item.name,
-            f"{item.fermi_level_mae:.4f}",
-            f"{item.dos_per_atom_rmse:.5f}",
-            f"{item.fdos_per_atom_rmse:.5f}",
-            f"{item.wasserstein:.5f}",
-        )
-        for item in scores
-    ]
+    spectra = {
+        "model": "{0.name}",
+        "Fermi level (eV)": "{0.fermi_level_mae:.4f}",
+        "DOS RMSE": "{0.dos_per_atom_rmse:.5f}",
+        "FDOS RMSE": "{0.fdos_per_atom_rmse:.5f}",
+        "Wasserstein (eV)": "{0.wasserstein:.5f}",
+    }
     by_structure = [
         (structure.structure, *(f"{item.structures[place].band_energy_mae:.4f}" for item in scores))
         for place, structure in enumerate(scores[0].structures)
     ]
-    names = [item.name for item in scores]
-    parts = (
-        markdown_table(
-            ("model", "parameters", "band energy (eV/atom)", "structures within", "snapshots within"), overall
-        ),
-        markdown_table(("band energy (eV/atom)", *names), by_structure),
-        markdown_table(("model", "Fermi level (eV)", "DOS RMSE", "FDOS RMSE", "Wasserstein (eV)"), spectra),
-    )
-    return "\n\n".join(parts)
+    head = ("model", "parameters", "band energy (eV/atom)", "structures within", "snapshots within")
+    second = markdown_table(("band energy (eV/atom)", *(item.name for item in scores)), by_structure)
+    return f"{markdown_table(head, overall)}\n\n{second}\n\n{table_of(scores, spectra)}"
 
 
 def invariance_table(invariance: Invariance) -> str:

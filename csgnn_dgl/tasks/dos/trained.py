@@ -13,7 +13,7 @@ import torch
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
-from csgnn_dgl.models.base import Place, checkpoint_file, read_checkpoint
+from csgnn_dgl.models.base import Place, checkpoint_file, epochs_of, read_checkpoint
 
 SHIPPED = "dos.ckpt"
 """Name of the weights in ``csgnn_dgl/weights``."""
@@ -92,7 +92,7 @@ def load_dos_model(path: Place | None = None, map_location: str | torch.device =
     facts = {
         "model": description["model"],
         "checkpoint": str(file),
-        **({"epochs_trained": int(checkpoint["epoch"]) + 1} if "epoch" in checkpoint else {}),
+        **epochs_of(checkpoint),
         **description.get("training", {}),
         "network": description["config"],
     }

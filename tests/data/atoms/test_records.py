@@ -99,10 +99,10 @@ def test_a_set_of_snapshots():
     assert repr(snapshots) == "Snapshots(3 of C, a, b, 5 atoms)"
     assert [item.structure for item in snapshots[1:]] == ["b", "C"]
     assert [item.index for item in snapshots.subset([2, 0])] == [2, 0]
-    assert snapshots.where(lambda item: item.structure == "b")[0] is snapshots[1]
+    assert snapshots.subset([1])[0] is snapshots[1]
     assert from_atoms(molecule(), GRID)[0].num_atoms == 2
     with pytest.raises(InputError, match="there are no snapshots"):
-        snapshots.where(lambda item: item.structure == "c")
+        snapshots.subset([])
     with pytest.raises(InputError, match="atoms: snapshot 1 has no DOS; put it into the file"):
         _ = from_atoms([molecule(), molecule(None)], GRID).dos
     other = dataclasses.replace(snapshots[0], grid=EnergyGrid(-5.0, 0.5, 24))

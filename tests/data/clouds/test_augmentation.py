@@ -1,4 +1,3 @@
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -181,12 +180,6 @@ def test_test_rotations_do_nothing_but_rotate(dtype: torch.dtype) -> None:
     draws = TestRotation("SO3").draw(3, 1, [4, 9], 20)
     points = torch.randn(2, 20, 3, dtype=dtype)
     assert torch.equal(draws.apply(points), rotate_clouds(points, draws.rotation))
-
-
-def test_draws_move_to_another_dtype(draws: Draws) -> None:
-    moved = draws.to("cpu", torch.float64)
-    assert all(getattr(moved, field.name).dtype == torch.float64 for field in dataclasses.fields(moved))
-    assert torch.equal(moved.scale.float(), draws.scale)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import wasserstein_distance
 
-from csgnn_dgl.data import carbon_snapshots, load_snapshots
+from csgnn_dgl.data import Snapshots, carbon_snapshots, load_snapshots
 from csgnn_dgl.electronic import PAPER_GRID
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import find_environments
@@ -117,7 +117,7 @@ def tested(snapshots_folder, snapshots):
         data = DOSData(**{"source": snapshots_folder, **options})
         network = DOS_MODELS[kind](**NETWORKS[kind])
         torch.nn.init.uniform_(network.output.norm.bias)
-        own = snapshots.where(lambda item: data.holdout in (None, item.structure))
+        own = Snapshots(tuple(item for item in snapshots if data.holdout in (None, item.structure)))
         predictions = [predict("", network, own), mean_prediction(load_snapshots(snapshots_folder, "train"), own)]
         return SimpleNamespace(data=data, network=network, snapshots=own, predictions=predictions)
 

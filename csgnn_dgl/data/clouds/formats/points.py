@@ -60,7 +60,7 @@ def _read_text(path: Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: the file has no points; remove it.")
     delimiter = next((mark for mark in (",", ";", "\t") if mark in lines[0]), None)
     columns = (0, 1, 2)
-    header = _split(lines[0], delimiter)
+    header = [cell.strip().strip('"') for cell in lines[0].split(delimiter)]
     if not any(_is_number(cell) for cell in header[:3]):
         names = [cell.lower() for cell in header]
         if all(names.count(axis) == 1 for axis in "xyz"):
@@ -69,24 +69,11 @@ def _read_text(path: Path) -> NDArray[np.float64]:
         if not lines:
             raise InputError(f"{path}: the file has a header but no points; remove it.")
     try:
-        return np.loadtxt(
-            lines,
-            dtype=np.float64,
-            delimiter=delimiter,
-            usecols=columns,
-            ndmin=2,
-            comments=None,
-            quotechar='"',
-        )
+        return np.loadtxt(lines, np.float64, None, delimiter, usecols=columns, ndmin=2, quotechar='"')
     except (ValueError, IndexError) as error:
         raise InputError(
             f"{path}: not a table of three numbers per line ({reason(error)}); write x, y, z on each line."
         ) from None
-
-
-def _split(line: str, delimiter: str | None) -> list[str]:
-    """Return the cells of a line, without quotes."""
-    return [cell.strip().strip('"') for cell in line.split(delimiter)]
 
 
 def _is_number(cell: str) -> bool:
