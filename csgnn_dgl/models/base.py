@@ -449,13 +449,16 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {2: _from_2}
 """What brings a checkpoint of each older format to the next one, in place."""
 
 
+MAY_DIFFER = {"form", "dropout", "recompute", "chunk"}
+"""Keys of a config that change no weight and no prediction."""
+
+
 def check_fits(
     path: Place,
     checkpoint: Mapping[str, Any],
     config: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
     model: str | None = None,
-    ignore: Sequence[str] = ("form", "dropout", "recompute", "chunk"),
 ) -> None:
     """Make sure that a checkpoint belongs to a network of this config and to these classes.
 
@@ -471,8 +474,6 @@ def check_fits(
         Classes of the data in the order of their labels; None skips the comparison.
     model
         The network's name in its registry; None skips the comparison.
-    ignore
-        Keys of the config that may differ, as they change no weight and no prediction.
 
     Raises
     ------
@@ -485,7 +486,7 @@ def check_fits(
         stored, wanted = {**stored, "model": description.get("model")}, {**wanted, "model": model}
     differing = [
         f"{key} = {stored.get(key)!r} in the file and {wanted.get(key)!r} here"
-        for key in sorted({*stored, *wanted} - {*ignore})
+        for key in sorted({*stored, *wanted} - MAY_DIFFER)
         if stored.get(key) != wanted.get(key)
     ]
     if differing:

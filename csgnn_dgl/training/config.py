@@ -63,28 +63,19 @@ def parser_of(task: Task, stage: Stage, defaults: Mapping[str, Any] | None = Non
     if stage == "fit":
         parser.add_argument("--name", type=str | None, default=None, help="Name of the run folder; that of the config.")
         parser.add_argument("--runs", type=str, default="runs", help="Folder that holds the run folders.")
-        parser.add_argument(
-            "--resume",
-            type=str | None,
-            default=None,
-            help="Run folder to go on with, under its own config; the latest one if none is named.",
-        )
+        resume = "Run folder to go on with, under its own config; the latest one if none is named."
+        parser.add_argument("--resume", type=str | None, default=None, help=resume)
         parser.add_argument("--test_at_end", type=bool, default=False, help="Test the best checkpoint at the end.")
         for name in task.links:
             given = name in inspect.signature(task.data).parameters
             apply_on: Any = "parse" if given else "instantiate"
             parser.link_arguments(f"data.{name}", f"model.network.init_args.{name}", apply_on=apply_on)
     else:
-        parser.add_argument(
-            "--ckpt_path", type=str, required=True, help="Checkpoint, or run folder (its best checkpoint)."
-        )
+        tested = "Checkpoint, or run folder (its best checkpoint)."
+        parser.add_argument("--ckpt_path", type=str, required=True, help=tested)
     if stage == "test":
-        parser.add_argument(
-            "--output",
-            type=str | None,
-            default=None,
-            help="Folder for the results; by default the run folder, or test-2, ... in it where results exist.",
-        )
+        output = "Folder for the results; by default the run folder, or test-2, ... in it where results exist."
+        parser.add_argument("--output", type=str | None, default=None, help=output)
         for name, measure in task.extras.items():
             text = (inspect.getdoc(measure) or name).splitlines()[0]
             parser.add_argument(f"--{name}", type=bool, default=False, help=f"Also: {text[0].lower()}{text[1:]}")
@@ -105,7 +96,8 @@ def parse(parser: Parser, words: Sequence[str]) -> Options:
     except InputError as error:
         message = str(error)
         quoted = {text.split(".")[-1] for text in re.findall(r"['\"]([\w.-]+)['\"]", message)}
-        files = [path for path in config_files(words) if quoted & keys_of(read_yaml(path))]
+        named = [Path(value) for option, value in itertools.pairwise(words) if option == "--config" and value[0] != "{"]
+        files = [path for path in named if quoted & keys_of(read_yaml(path))]
         place = f" (see {', '.join(map(str, files))})" if files else ""
         raise InputError(f"{message.rstrip('.')}{place}; --help lists the options") from error
 
@@ -124,11 +116,6 @@ def words_of(configs: Iterable[Place | Mapping[str, Any]]) -> list[str]:
     """Write configs as a command line; of options that stand in several the last one counts."""
     texts = [json.dumps(plain(item)) if isinstance(item, Mapping) else str(item) for item in configs]
     return [word for text in texts for word in ("--config", text)]
-
-
-def config_files(words: Sequence[str]) -> list[Path]:
-    """List the config files in a command line."""
-    return [Path(value) for option, value in itertools.pairwise(words) if option == "--config" and value[0] != "{"]
 
 
 def keys_of(content: Any) -> set[str]:

@@ -35,10 +35,7 @@ class EpochData(L.LightningDataModule):
             raise InputError(f"data.batch_size is {batch_size}; give a whole number of at least 1")
         if num_workers < 0:
             raise InputError(f"data.num_workers is {num_workers}; give 0 or more")
-        self.source = source
-        self.batch_size = batch_size
-        self.num_workers = num_workers
-        self.seed = seed
+        self.source, self.batch_size, self.num_workers, self.seed = source, batch_size, num_workers, seed
         self._resumed_epoch = 0
 
     def reading(self) -> dict[str, Any]:
@@ -87,24 +84,12 @@ class EpochData(L.LightningDataModule):
             )
 
     def _loader(
-        self,
-        dataset: EpochDataset,
-        train: bool,
-        groups: ArrayLike | None = None,
-        epoch: int = 0,
+        self, dataset: EpochDataset, train: bool, groups: ArrayLike | None = None, epoch: int = 0
     ) -> DataLoader[dict[str, torch.Tensor]]:
         """Return a loader for training, or for evaluation with the random numbers of one `epoch`."""
         rank, world = self._world()
-        sampler = EpochSampler(
-            len(dataset),
-            self.seed,
-            shuffle=train,
-            rank=rank,
-            world=world,
-            batch_size=self.batch_size if train else None,
-            groups=groups,
-            epoch=self._epoch if train else lambda: epoch,
-        )
+        size, asked = (self.batch_size, self._epoch) if train else (None, lambda: epoch)
+        sampler = EpochSampler(len(dataset), self.seed, train, rank, world, groups, size, asked)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

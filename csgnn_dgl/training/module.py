@@ -135,15 +135,9 @@ class TrainingModule(L.LightningModule, ABC):
         super().__init__()
         if schedule not in get_args(Schedule):
             raise ValueError(f"schedule is {schedule!r}; choose one of {', '.join(get_args(Schedule))}")
-        self.network = network
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.schedule = schedule
-        self.patience = patience
-        self.factor = factor
-        self.threshold = threshold
-        self.minimum_rate = minimum_rate
-        self.seed = seed
+        self.network, self.seed = network, seed
+        self.learning_rate, self.weight_decay, self.schedule = learning_rate, weight_decay, schedule
+        self.patience, self.factor, self.threshold, self.minimum_rate = patience, factor, threshold, minimum_rate
         self.throughput = {"train": Throughput(), "validation": Throughput()}
         self.scores: Sequence[Any] = ()
         # Tables of the grid and averages of norms are the same in all processes: torch would send them at every step.

@@ -167,13 +167,9 @@ class RunFolder(Checkpoint):
         config: str = "",
         resume: Run | Place | None = None,
     ) -> None:
-        self.root = Path(root)
-        self.name = name
-        self.config = config
+        self.root, self.name, self.config = Path(root), name, config
         self.begun = None if resume is None else Run.at(resume)
-        self.monitor = monitor
-        self.sign = 1.0 if mode == "max" else -1.0
-        self.panels = panels or {"loss": "loss"}
+        self.monitor, self.sign, self.panels = monitor, 1.0 if mode == "max" else -1.0, panels or {"loss": "loss"}
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
         self.seconds = 0.0

@@ -41,13 +41,10 @@ def read_vasp(
     ----------
     path
         ``vasprun.xml``, ``DOSCAR``, or a folder with one of them (the first is taken where both are).
-    grid
-        The energy bins; the paper's by default.
+    grid, valences
+        As in :func:`csgnn_dgl.data.load_snapshots`; the valences are for DOSCAR.
     offset
         Added to VASP's energies, in eV, for example minus the vacuum level.
-    valences
-        Electrons per atom by chemical symbol, for DOSCAR; they go before
-        :data:`csgnn_dgl.data.atoms.records.VALENCES`.
 
     Returns
     -------
@@ -110,14 +107,8 @@ def read_snapshot_folders(
     split
         ``"train"``, ``"val"`` or ``"test"`` for ``Train.csv``, ``Val.csv`` or ``Test.csv`` in `root`, the path of
         another CSV file, or None for all folders with a POSCAR.
-    grid
-        The energy bins; the paper's by default.
-    offset
-        Added to the energies of the DOS files, in eV; a row's own offset comes on top.
-    valences
-        Electrons per atom by chemical symbol, where the CSV does not tell the number of electrons.
-    progress
-        Show a progress bar on stderr.
+    grid, offset, valences, progress
+        As in :func:`csgnn_dgl.data.load_snapshots`; a row's own offset comes on top.
 
     Returns
     -------

@@ -53,7 +53,8 @@ class Draws:
             New coordinates, (batch, points, 3).
         """
         if points.shape != self.jitter.shape:
-            raise ValueError(f"points have shape {tuple(points.shape)} but draws are for {tuple(self.jitter.shape)}")
+            shapes = tuple(points.shape), tuple(self.jitter.shape)
+            raise ValueError("points have shape {} but the draws are for {}".format(*shapes))
         scale, shift, jitter = (part.to(points) for part in (self.scale, self.translation, self.jitter))
         return rotate_clouds(points * scale[:, None], self.rotation) + shift[:, None] + jitter
 

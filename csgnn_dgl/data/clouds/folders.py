@@ -91,12 +91,8 @@ def read_folder(
         The folder that holds the class folders.
     split
         ``"train"`` or ``"test"``.
-    num_points
-        Points per cloud.
-    seed
-        Seed of the sampling; each file has a stream of its own, so files may come and go.
-    up_axis
-        The axis that points up in the files.
+    num_points, seed, up_axis
+        As in :func:`read_cloud`; each file has a stream of its own, so files may come and go.
     progress
         Show a progress bar on stderr.
 
@@ -138,24 +134,14 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     """Return the names of the folders in `folder` that have a ``train`` or ``test`` folder, sorted."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; give the one that holds the class folders.")
-    return tuple(
-        sorted(
-            entry.name
-            for entry in folder.iterdir()
-            if not entry.name.startswith(".") and any((entry / split).is_dir() for split in CLOUD_SPLITS)
-        )
-    )
+    shown = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    return tuple(name for name in shown if any((folder / name / split).is_dir() for split in CLOUD_SPLITS))
 
 
 def _files(folder: Path) -> list[Path]:
     """Return the readable files of a folder, sorted by name."""
-    if not folder.is_dir():
-        return []
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".") and path.suffix.lower() in READERS
-    )
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path.is_file() and path.name[0] != "." and path.suffix.lower() in READERS]
 
 
 def _formats() -> str:

@@ -2,10 +2,9 @@
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.records import PointClouds, checked_labels
@@ -63,24 +62,18 @@ def read_modelnet40(
     if len(set(class_names)) < len(class_names):
         twice = next(name for name in class_names if class_names.count(name) > 1)
         raise InputError(f"{folder / 'shape_names.txt'}: class {twice!r} appears twice; name each class once.")
-    points: list[NDArray[Any]] = []
-    labels: list[NDArray[np.int64]] = []
-    names: list[tuple[str, ...]] = []
+    parts: list[PointClouds] = []
     for line in _lines(folder / f"{split}_files.txt"):
         path = folder / PurePosixPath(line.replace("\\", "/")).name
-        clouds = _read_file(path, class_names, up_axis, num_points)
-        if points and clouds.num_points != points[0].shape[1]:
+        parts.append(clouds := _read_file(path, class_names, up_axis, num_points))
+        if clouds.num_points != parts[0].num_points:
             raise InputError(
-                f"{path}: {clouds.num_points} points per shape but the other files have {points[0].shape[1]}"
+                f"{path}: {clouds.num_points} points per shape but the other files have {parts[0].num_points}"
                 f"; choose num_points to use the same number of all."
             )
-        points.append(clouds.points)
-        labels.append(clouds.labels)
-        names.append(clouds.names)
-    all_names = tuple(name for part in names for name in part) if all(names) else ()
-    return PointClouds(
-        np.concatenate(points), np.concatenate(labels), class_names, all_names, f"{folder} ({split})", normalised=True
-    )
+    names = tuple(name for part in parts for name in part.names) if all(part.names for part in parts) else ()
+    points, labels = (np.concatenate([getattr(part, key) for part in parts]) for key in ("points", "labels"))
+    return PointClouds(points, labels, class_names, names, f"{folder} ({split})", normalised=True)
 
 
 def _lines(path: Path) -> list[str]:
@@ -105,7 +98,8 @@ def _read_file(path: Path, class_names: tuple[str, ...], up_axis: str, num_point
             stored = _check_data(path, data, num_points)
             points = data[:, : num_points or stored]
             labels = file["label"][()]
-            names = _decode(file["name"][()]) if "name" in file else ()
+            found = np.ravel(file["name"][()]) if "name" in file else ()
+            names = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in found)
     except InputError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # what h5py raises
@@ -131,8 +125,3 @@ def _check_data(path: Path, data: "h5py.Dataset", num_points: int | None) -> int
     if num_points is not None and stored < num_points:
         raise InputError(f"{path}: {stored} points per shape, fewer than the {num_points} asked for; lower num_points.")
     return stored
-
-
-def _decode(names: NDArray[np.bytes_]) -> tuple[str, ...]:
-    """Return the names of the shapes as text."""
-    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in np.ravel(names))

@@ -92,14 +92,9 @@ class ModelNetData(EpochData):
             raise InputError(f"data.test_rotations is {list(test_rotations)}; name each of z, SO3, none at most once")
         if validation == "split" and not 0.0 < validation_fraction < 1.0:
             raise InputError(f"data.validation_fraction is {validation_fraction}; give a number between 0 and 1")
-        self.num_points = num_points
-        self.test_rotations = tuple(test_rotations)
-        self.votes = votes
-        self.validation = validation
-        self.validation_fraction = validation_fraction
-        self.up_axis = up_axis
-        self.progress = progress
-        self.train_rotation = train_rotation
+        self.num_points, self.up_axis, self.progress = num_points, up_axis, progress
+        self.train_rotation, self.test_rotations, self.votes = train_rotation, tuple(test_rotations), votes
+        self.validation, self.validation_fraction = validation, validation_fraction
         self.augmentation = Augmentation(scale, translation, jitter, 5.0 * jitter, train_rotation)
         self.views = tuple(product(self.test_rotations, range(votes)))  # the passes of a test: rotation and vote
         self._clouds: dict[str, PointClouds] = {}
@@ -126,12 +121,8 @@ class ModelNetData(EpochData):
 
     def description(self) -> dict[str, Any]:
         """Say what is trained on and what drives the schedule, as plain values for checkpoints and results."""
-        return {
-            "source": self.source,
-            "train_rotation": self.train_rotation,
-            "validation": PROTOCOLS[self.validation],
-            "seed": self.seed,
-        }
+        protocol = PROTOCOLS[self.validation]
+        return {"source": self.source, "train_rotation": self.train_rotation, "validation": protocol, "seed": self.seed}
 
     @property
     def test_clouds(self) -> PointClouds:

@@ -156,14 +156,9 @@ class DOSData(EpochData):
         super().__init__(source, batch_size, num_workers, seed)
         if not 0 < fraction <= 1:
             raise InputError(f"data.fraction is {fraction}; give a number above 0, up to 1")
-        self.train_rotation = train_rotation
-        self.holdout = holdout
-        self.fraction = fraction
-        self.grid = grid
-        self.offset = offset
-        self.valences = valences
-        self.progress = progress
-        self.cutoff = CUTOFF
+        self.train_rotation, self.holdout, self.fraction = train_rotation, holdout, fraction
+        self.grid, self.offset, self.valences = grid, offset, valences
+        self.progress, self.cutoff = progress, CUTOFF
         self._whole: dict[Split, Snapshots] = {}
         self._snapshots: dict[Split, Snapshots] = {}
         self._datasets: dict[Split, SnapshotDataset] = {}
@@ -210,21 +205,15 @@ class DOSData(EpochData):
         return {
             "holdout": self.holdout,
             "source": self.source,
-            "grid": {"start": self.grid.start, "width": self.grid.width, "count": self.grid.count},
+            "grid": dataclasses.asdict(self.grid),
             "offset": self.offset,
             "valences": self.valences,
         }
 
     def description(self) -> dict[str, Any]:
         """Say what is trained on, as plain values for checkpoints and results."""
-        return {
-            "source": self.source,
-            "train_rotation": self.train_rotation,
-            "batch_size": self.batch_size,
-            "holdout": self.holdout,
-            "fraction": self.fraction,
-            "seed": self.seed,
-        }
+        names = ("source", "train_rotation", "batch_size", "holdout", "fraction", "seed")
+        return {name: getattr(self, name) for name in names}
 
     def setup(self, stage: str) -> None:
         """Read what the stage needs and find the neighbours; the test split is not touched by training.
@@ -264,9 +253,8 @@ class DOSData(EpochData):
         """Return the environments of a split, found at first use."""
         if split not in self._datasets:
             rotation = self.train_rotation if split == "train" else "none"
-            self._datasets[split] = SnapshotDataset(
-                self.snapshots(split), self.cutoff, rotation, self.seed, self.progress
-            )
+            chosen = self.snapshots(split)
+            self._datasets[split] = SnapshotDataset(chosen, self.cutoff, rotation, self.seed, self.progress)
         return self._datasets[split]
 
     def train_dataloader(self) -> DataLoader[dict[str, Tensor]]:

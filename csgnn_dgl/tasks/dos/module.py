@@ -104,13 +104,10 @@ class DOSModule(TrainingModule):
             raise ValueError(f"beta is {beta!r}; give a number of at least 0")
         if not 0 <= freeze_norms <= 1:
             raise ValueError(f"freeze_norms is {freeze_norms!r}; give a share of the epochs, from 0 to 1")
-        self.alpha = alpha
-        self.beta = beta
         if not 0 < output_rate <= 1:
             raise ValueError(f"output_rate is {output_rate!r}; give a factor above 0, up to 1")
-        self.freeze_norms = freeze_norms
-        self.output_rate = output_rate
-        self.start_at_mean = start_at_mean
+        self.alpha, self.beta, self.start_at_mean = alpha, beta, start_at_mean
+        self.freeze_norms, self.output_rate = freeze_norms, output_rate
         self.predictions: list[Prediction] = []
 
     def setup(self, stage: str) -> None:

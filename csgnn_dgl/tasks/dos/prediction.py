@@ -159,12 +159,12 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
         If a snapshot has an element that the model does not know.
     """
     check_elements(snapshots, model.network.elements)
-    results = []
     # Not kept: there may be more structures than memory for their neighbours.
     environments = (item.environments(model.network.cutoff, vector_dtype(model.network)) for item in snapshots)
-    for item, found in zip(snapshots, predict_atoms(model.network, environments), strict=True):
-        results.append(DOSPrediction(item.structure, model.grid, found.double().numpy(), item.num_electrons))
-    return results
+    return [
+        DOSPrediction(item.structure, model.grid, found.double().numpy(), item.num_electrons)
+        for item, found in zip(snapshots, predict_atoms(model.network, environments), strict=True)
+    ]
 
 
 def predictions_table(predictions: Sequence[DOSPrediction]) -> str:

@@ -42,7 +42,7 @@ def read_snapshots(
     grid
         The energy bins of ``dos``; the paper's by default.
     valences
-        Electrons per atom by chemical symbol, for snapshots without ``num_electrons``.
+        As in :func:`csgnn_dgl.data.from_atoms`.
     needs_dos
         Refuse snapshots without ``dos``; off where only a prediction is wanted.
 
@@ -77,9 +77,7 @@ def read_atoms(path: Path, format: str | None = None) -> list["Atoms"]:
     try:
         for atoms in _iterate(path, format):
             found.append(atoms)
-    except InputError:
-        raise
-    except ImportError:
+    except (InputError, ImportError):
         raise
     except Exception as error:  # ase's readers fail in as many ways as there are formats
         raise InputError(
