@@ -7,14 +7,6 @@ from typing import Any
 
 
 def collect_readers(package: str, folders: Iterable[str]) -> dict[str, Any]:
-    """Return the readers by file suffix, from the table ``READERS`` of every module of a package.
-
-    Parameters
-    ----------
-    package
-        Name of the package.
-    folders
-        Its ``__path__``.
-    """
+    """Return the readers by file suffix, from the table ``READERS`` of every module of a package, `folders`."""
     modules = [import_module(f"{package}.{module.name}") for module in iter_modules(folders)]
     return {suffix: reader for module in modules for suffix, reader in module.READERS.items()}

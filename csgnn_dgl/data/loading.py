@@ -187,23 +187,9 @@ class EpochSampler(Sampler[int]):
 
 
 def mix_evenly(order: NDArray[np.int64], group: NDArray[np.int64], source: np.random.Generator) -> NDArray[np.int64]:
-    """Rearrange an order so that its groups are mixed evenly, each group's samples keeping theirs.
+    """Rearrange an order (S,) so that its groups (S,), numbered from 0, are mixed evenly, each in its own order.
 
-    The k-th of the n samples of a group goes to a random place within the k-th of n equal parts of the order.
-
-    Parameters
-    ----------
-    order
-        (S,) the samples.
-    group
-        (S,) the group of each, numbered from 0.
-    source
-        What the places are drawn from.
-
-    Returns
-    -------
-    numpy.ndarray
-        (S,) the samples rearranged.
+    The k-th of the n samples of a group goes to a random place, from `source`, within the k-th of n equal parts.
     """
     counts = np.bincount(group)
     by_group = np.argsort(group, kind="stable")

@@ -6,19 +6,12 @@ from csgnn_dgl.errors import InputError, reason
 
 
 def read_lines(path: Path, absent: str = "give one that exists", broken: str = "copy it again") -> list[str]:
-    """Return the lines of a text file that are not blank, without the spaces around them.
-
-    Parameters
-    ----------
-    path
-        The file; a byte order mark is passed over.
-    absent, broken
-        What to do where there is no such file, and where it is empty or not text.
+    """Return the lines of a text file that are not blank, without the spaces around them and a byte order mark.
 
     Raises
     ------
     InputError
-        If that is the case.
+        If there is no such file, or it is empty or not text; `absent` or `broken` say what to do then.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")

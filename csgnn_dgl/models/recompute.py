@@ -16,14 +16,8 @@ from csgnn_dgl.nn.norm import without_observing
 def recomputed(function: Callable[..., Any], module: nn.Module, *arguments: Any) -> Any:
     """Return ``function(*arguments)``, keeping for the gradient nothing but the arguments.
 
-    Parameters
-    ----------
-    function
-        What to compute, now and again when the gradient is due. Nothing in it may be random.
-    module
-        Whose parameters `function` uses. The running averages of its norms move the first time only.
-    arguments
-        Tensors, and whatever else `function` takes.
+    `function` is computed again when the gradient is due, so nothing in it may be random. It uses the parameters of
+    `module`; the running averages of its norms move the first time only.
     """
     return checkpoint(
         function, *arguments, use_reentrant=False, preserve_rng_state=False, context_fn=partial(_contexts, module)

@@ -22,7 +22,7 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> 
 
 
 def history_figure(history: Sequence[Mapping[str, float]], panels: Mapping[str, str]) -> Figure:
-    """Draw what was measured over the epochs.
+    """Draw what was measured over the epochs, one panel for each quantity, training and validation together.
 
     Parameters
     ----------
@@ -30,11 +30,6 @@ def history_figure(history: Sequence[Mapping[str, float]], panels: Mapping[str, 
         One mapping per epoch from the names that were logged to their values.
     panels
         Titles of what is drawn, by names without ``train/`` and ``validation/``; the learning rate is drawn too.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel for each, training and validation together.
     """
     epochs = [entry["epoch"] + 1 for entry in history]
     titles = {**panels, "learning_rate": "learning rate"}

@@ -13,29 +13,21 @@ LOST = 1e-3
 def rebin(
     energies: ArrayLike, cumulative: ArrayLike, grid: EnergyGrid, name: str, offset: float = 0.0
 ) -> NDArray[np.float64]:
-    """Return the DOS on the bins of `grid` whose integral is a given cumulative DOS.
+    """Return the DOS (count,), in states per eV, on the bins of `grid` whose integral is a given cumulative DOS.
 
     The cumulative DOS, linear between the energies, is read at the edges of the bins; a bin's DOS is the
     difference over the bin divided by its width. So every bin holds the electrons that the file has there.
 
     Parameters
     ----------
-    energies
-        (M,) ascending energies in eV.
-    cumulative
-        (M,) number of states up to each of them.
+    energies, cumulative
+        (M,) ascending energies in eV, and the number of states up to each of them.
     grid
         The energy bins.
     name
         What a complaint begins with.
     offset
-        Added to the energies, in eV: what aligns the file's zero with the grid's (for example minus the
-        vacuum level).
-
-    Returns
-    -------
-    numpy.ndarray
-        (count,) states per eV.
+        Added to the energies, in eV: what aligns the file's zero with the grid's (for example minus the vacuum level).
 
     Raises
     ------

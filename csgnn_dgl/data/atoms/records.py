@@ -275,15 +275,7 @@ class Snapshots(Sequence[Snapshot]):
 
 
 def check_elements(snapshots: Iterable[Snapshot], known: Iterable[int]) -> None:
-    """Raise InputError, naming the first, if a snapshot has an element that is not among `known`.
-
-    Parameters
-    ----------
-    snapshots
-        Snapshots to look at.
-    known
-        Atomic numbers that a model was built for.
-    """
+    """Raise InputError, naming the first, if a snapshot has an element whose atomic number is not among `known`."""
     from ase.data import chemical_symbols
 
     allowed = sorted(set(known))
@@ -308,14 +300,9 @@ def known_electrons(count: float | None, name: str) -> float:
 
 
 def electrons_of(numbers: ArrayLike, valences: Mapping[str, float] | None) -> float | None:
-    """Add up the valence electrons of atoms; None if the valence of an element is unknown.
+    """Add up the valence electrons of atoms (N,), given as atomic numbers; None if an element has no known valence.
 
-    Parameters
-    ----------
-    numbers
-        (N,) atomic numbers.
-    valences
-        Electrons per atom by chemical symbol; they go before :data:`VALENCES`.
+    `valences`, electrons per atom by chemical symbol, go before :data:`VALENCES`.
     """
     from ase.data import chemical_symbols
 

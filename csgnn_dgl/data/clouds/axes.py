@@ -11,22 +11,10 @@ Points = TypeVar("Points", NDArray[np.float32], NDArray[np.float64])
 
 
 def z_up(points: Points, up_axis: str, source: str = "up_axis") -> Points:
-    """Turn clouds so that z points up.
+    """Turn clouds (..., 3), whose axis `up_axis` points up, so that z does.
 
-    Parameters
-    ----------
-    points
-        Coordinates, (..., 3).
-    up_axis
-        The axis that points up now. From ``"y"`` the clouds are rotated by 90 degrees about x,
-        (x, y, z) -> (x, -z, y); with ``"z"`` they are returned as they are.
-    source
-        What a complaint starts with.
-
-    Raises
-    ------
-    InputError
-        If `up_axis` is neither.
+    From ``"y"`` they are rotated by 90 degrees about x, (x, y, z) -> (x, -z, y); with ``"z"`` they are returned as they
+    are. Any other axis is an InputError that begins with `source`.
     """
     if up_axis == "z":
         return points

@@ -131,21 +131,12 @@ def _extents(points: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.fl
 
 
 def checked_labels(labels: ArrayLike, num_classes: int, source: str) -> NDArray[np.int64]:
-    """Return `labels` as an int64 vector, or say what is wrong with them.
-
-    Parameters
-    ----------
-    labels
-        Whole numbers of shape (shapes,) or (shapes, 1).
-    num_classes
-        Labels have to lie in [0, num_classes).
-    source
-        What the complaint starts with.
+    """Return labels, whole numbers (shapes,) or (shapes, 1) in [0, num_classes), as an int64 vector (shapes,).
 
     Raises
     ------
     InputError
-        If shape, dtype or range is wrong.
+        If shape, dtype or range is wrong; it begins with `source`.
     """
     found = np.asarray(labels)
     if found.ndim == 2 and found.shape[1] == 1:

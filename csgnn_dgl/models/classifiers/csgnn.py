@@ -214,18 +214,9 @@ class CSGNN(Classifier):
 
 
 def resampling(count: int, wanted: int) -> Tensor:
-    """Return which of `count` points make a cloud of `wanted`: the same ones at every call.
+    """Return which of `count` points make a cloud of `wanted`, (wanted,) indices: the same ones at every call.
 
-    Parameters
-    ----------
-    count, wanted
-        Numbers of points.
-
-    Returns
-    -------
-    torch.Tensor
-        (wanted,) indices: every point ⌊wanted / count⌋ times, and as many as are then missing drawn without
-        replacement.
+    Every point comes ⌊wanted / count⌋ times, and as many as are then missing are drawn without replacement.
     """
     generator = torch.Generator().manual_seed(0)
     whole, rest = divmod(wanted, count)

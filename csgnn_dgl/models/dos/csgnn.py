@@ -192,20 +192,7 @@ class CSGNNDOS(DOSModel):
 
 
 def environments_of(environments: Environments, atoms: Tensor) -> Environments:
-    """Return the environments of some atoms.
-
-    Parameters
-    ----------
-    environments
-        Environments of N atoms.
-    atoms
-        (n,) int64: which atoms, in the order wanted.
-
-    Returns
-    -------
-    Environments
-        Of n atoms; `neighbour` still counts all atoms.
-    """
+    """Return the environments of some atoms (n,) int64, in that order; `neighbour` still counts all atoms."""
     counts = torch.bincount(environments.centre, minlength=len(environments))
     starts, wanted = counts.cumsum(0) - counts, counts[atoms]
     centre = torch.repeat_interleave(torch.arange(len(atoms), device=atoms.device), wanted)

@@ -102,7 +102,9 @@ class ModelNetData(EpochData):
     def clouds(self, split: Literal["train", "test"]) -> PointClouds:
         """Return the shapes of a split, read at first use."""
         if split not in self._clouds:
-            self._clouds[split] = load(self.source, split, self.num_points, 0, self.up_axis, self.progress)
+            self._clouds[split] = load(
+                self.source, split, num_points=self.num_points, up_axis=self.up_axis, progress=self.progress
+            )
         return self._clouds[split]
 
     @property

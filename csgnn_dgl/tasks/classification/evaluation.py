@@ -98,15 +98,8 @@ def score_views(probabilities: Tensor, labels: Tensor, rotations: tuple[str, ...
         Class probabilities (len(rotations), votes, shapes, classes). Without voting, vote 0 counts.
     labels
         True classes (shapes,) int64.
-    rotations
-        Name of each test rotation.
-    votes
-        Rotated copies of each shape.
-
-    Returns
-    -------
-    list of Score
-        In the order of ``rotations``; the single prediction before the vote.
+    rotations, votes
+        Name of each test rotation, in whose order the scores are, and the rotated copies of each shape.
     """
     scores = []
     for views, rotation in zip(probabilities, rotations, strict=True):

@@ -14,23 +14,16 @@ from csgnn_dgl.tasks.dos.module import DOSModule
 
 
 def side_by_side(tested: Mapping[str, DOSModule]) -> tuple[list[Prediction], Snapshots]:
-    """Put the predictions of tested modules together, and those of the training means.
+    """Put the predictions of tested modules together, by the names of their models, and those of the training means.
 
     Models that were trained without a structure (``data.holdout``) predict that structure only. Those of the same kind
-    and config make one row, in which each structure was predicted by the model that had not seen it.
-
-    Parameters
-    ----------
-    tested
-        The modules by the names of their models; all have the same data, and either all or none had a structure held
-        out.
+    and config make one row, in which each structure was predicted by the model that had not seen it. All have the same
+    data, and either all or none had a structure held out.
 
     Returns
     -------
-    predictions
-        One for each row, the training means last.
-    snapshots
-        The snapshots, in the order of the predictions.
+    predictions, snapshots
+        One prediction for each row, the training means last; and the snapshots, in the order of the predictions.
 
     Raises
     ------

@@ -149,29 +149,15 @@ def band_energies_per_atom(dos_per_atom: Tensor, snapshots: Snapshots) -> NDArra
 
 
 def mean_prediction(train: Snapshots, snapshots: Snapshots) -> Prediction:
-    """Predict for each snapshot the mean DOS per atom of the training snapshots of its structure.
-
-    Parameters
-    ----------
-    train
-        The training snapshots.
-    snapshots
-        The snapshots to predict.
-    """
+    """Predict for each snapshot the mean DOS per atom of the training snapshots of its structure."""
     return Prediction(MEAN_ROW, torch.as_tensor(StructureMean().fit(train).predict(snapshots)))
 
 
 def predict_atoms(network: DOSModel, environments: Iterable[Environments]) -> Iterator[Tensor]:
     """Predict what each atom contributes to the DOS, one snapshot after the other.
 
-    Some snapshots are computed together, which changes nothing in a network in evaluation mode but its last digits.
-
-    Parameters
-    ----------
-    network
-        The model, in evaluation mode, on any device.
-    environments
-        The environments of the atoms of each snapshot, found with the model's cutoff.
+    Some snapshots are computed together, which changes nothing in a network in evaluation mode but its last digits. The
+    environments are those of the atoms of each snapshot, found with the network's cutoff.
 
     Yields
     ------

@@ -33,22 +33,7 @@ def first_of_each(snapshots: Snapshots) -> list[int]:
 
 
 def dos_figure(predictions: Sequence[Prediction], snapshots: Snapshots, places: Sequence[int]) -> Figure:
-    """Draw the reference DOS of some snapshots with what was predicted for them.
-
-    Parameters
-    ----------
-    predictions
-        The predictions, each (S, count).
-    snapshots
-        The S snapshots.
-    places
-        Which of them to draw.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One panel for each of `places`.
-    """
+    """Draw the reference DOS of some of S snapshots, a panel for each place, with what was predicted (S, count)."""
     figure, panels = _panels(len(places))
     energies, reference = snapshots.grid.centres, snapshots.dos_per_atom
     for axes, place in zip(panels, places, strict=True):
@@ -95,18 +80,9 @@ def prediction_figure(
     title: str,
     reference: NDArray[np.float64] | None = None,
 ) -> Figure:
-    """Draw a predicted DOS with its Fermi level, and the reference if there is one.
+    """Draw a predicted DOS with its Fermi level (eV), and the reference if there is one.
 
-    Parameters
-    ----------
-    energies
-        (count,) centres of the energy bins, in eV.
-    dos, reference
-        (count,) states/eV of the whole cell.
-    fermi_level
-        In eV.
-    title
-        What stands above the panel.
+    Energies (count,) are the centres of the bins, in eV; `dos` and `reference` (count,) states/eV of the whole cell.
     """
     figure, (axes,) = new_figure(6.4, 3.6)
     if reference is not None:
@@ -124,17 +100,8 @@ def prediction_figure(
 def invariance_figure(invariance: Invariance) -> Figure:
     """Draw the changes of DOS and band energy over the angle of rotation, with those under other symmetries as lines.
 
-    The axes are logarithmic; what does not change at all is drawn at `LOWEST`.
-
-    Parameters
-    ----------
-    invariance
-        What was measured.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels: the relative change of the DOS, and the change of the band energy in eV/atom.
+    There is one panel for the relative change of the DOS and one for the change of the band energy in eV/atom. The axes
+    are logarithmic; what does not change at all is drawn at `LOWEST`.
     """
     figure, panels = new_figure(9.0, 4.0, columns=2)
     shown = {"dos_per_atom": "relative change of the DOS"}

@@ -28,14 +28,7 @@ from csgnn_dgl.training.module import Schedule, TrainingModule, at_least_float32
 def spectral_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: EnergyGrid) -> Tensor:
     r"""Return :math:`\alpha\, MSE(DOS) + (1 - \alpha)\, MSE(FDOS)` (Eq. 5), the mean over snapshots and bins.
 
-    Parameters
-    ----------
-    prediction, reference
-        (S, count) states per eV and atom.
-    alpha
-        Weight α of the DOS, 0 to 1.
-    grid
-        The energy bins.
+    Prediction and reference are (S, count) states per eV and atom; α, from 0 to 1, is the weight of the DOS.
     """
     spectrum = (prediction - reference).square().mean()
     filled = fdos(prediction - reference, grid).square().mean()  # FDOS is linear in the DOS
@@ -95,9 +88,8 @@ class DOSModule(TrainingModule):
         minimum_rate: float = 1e-5,
         seed: int = 0,
     ) -> None:
-        super().__init__(
-            network, learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, seed
-        )
+        rule = patience, factor, threshold, minimum_rate
+        super().__init__(network, learning_rate, weight_decay, schedule, *rule, seed)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha!r}; give a number from 0 to 1")
         if not 0 <= beta < math.inf:

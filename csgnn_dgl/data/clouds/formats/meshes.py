@@ -13,21 +13,11 @@ from csgnn_dgl.errors import InputError, reason
 
 
 def read_mesh(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
-    """Read an OFF, OBJ, PLY or STL file.
+    """Read an OFF, OBJ, PLY or STL file: vertices (V, 3), and triangles (F, 3) as indices into them.
 
-    Nothing but the file itself is read: no materials, no textures. The header of some ModelNet files, with
-    the counts on the first line (``OFF490 518 0``), is understood.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    vertices, faces
-        Coordinates (vertices, 3), and triangles (faces, 3) as indices into them; ``None`` for a PLY file
-        without faces, which is a point cloud.
+    A PLY file without faces is a point cloud, with None for the triangles. Nothing but the file itself is read: no
+    materials, no textures. The header of some ModelNet files, with the counts on the first line (``OFF490 518 0``), is
+    understood.
 
     Raises
     ------

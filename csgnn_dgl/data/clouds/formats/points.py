@@ -10,22 +10,11 @@ from csgnn_dgl.errors import InputError, reason
 
 
 def read_points(path: Path) -> NDArray[np.float64]:
-    """Read the points of an NPY, XYZ, TXT or CSV file.
+    """Read the points (N, 3) float64 of an NPY, XYZ, TXT or CSV file.
 
-    NPY holds an array (points, 3 or more). The text formats hold one point per line, its numbers separated by
-    commas, semicolons, tabs or spaces; ``#`` starts a comment. The first line may be a header: if it names
-    columns x, y and z, these are read, otherwise the first three. Further columns (normals, colours) are
-    ignored.
-
-    Parameters
-    ----------
-    path
-        The file.
-
-    Returns
-    -------
-    numpy.ndarray
-        Coordinates, (points, 3) float64.
+    NPY holds an array (points, 3 or more). The text formats hold one point per line, its numbers separated by commas,
+    semicolons, tabs or spaces; ``#`` starts a comment. The first line may be a header: if it names columns x, y and z,
+    these are read, otherwise the first three. Further columns (normals, colours) are ignored.
 
     Raises
     ------
