@@ -15,6 +15,7 @@ from torch.autograd import forward_ad
 from torch.func import functional_call, grad, hessian, jvp, vmap
 from torch.utils.flop_counter import FlopCounterMode
 
+from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.models import CSGNN
 from csgnn_dgl.nn import without_observing
 from csgnn_dgl.nn.ops import library
@@ -243,3 +244,16 @@ def test_a_penalty_on_the_gradient_reaches_every_parameter(form: Any) -> None:
     scale = max(float(value.abs().max()) for value in found[0].values())
     for name, wanted in found[0].items():
         close(found[1][name] / scale, wanted / scale)
+
+
+def test_the_whole_model_from_points_is_one_graph_and_can_be_exported() -> None:
+    torch.manual_seed(2)
+    model = CSGNN(**CSGNN.tiny, num_classes=5).double().eval()
+    points = torch.randn(4, model.num_points, 3, dtype=torch.float64)
+    points[1, :12] = torch.tensor(icosphere(0).vertices) * 2  # on corners of triangles
+    points[2, :9] = 0  # at the centre
+    close(torch.compile(model, fullgraph=True, backend="aot_eager")(points), model(points))
+    program = torch.export.export(model, (points[:2],), dynamic_shapes=({0: torch.export.Dim("batch", min=2)},))
+    close(program.module()(points), model(points))
+    with pytest.raises(RuntimeError, match="coordinates that are not finite"):
+        program.module()(points * torch.nan)
