@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Relation(nn.Module):
-    """A set of edges, compressed by target and by source; its tables are buffers that no state_dict holds.
+    """A set of edges, compressed by target (CSR) and by source (CSC); its tables are buffers that no state_dict holds.
 
     Parameters
     ----------

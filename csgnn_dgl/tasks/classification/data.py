@@ -44,7 +44,7 @@ class ModelNetData(EpochData):
     test_rotations
         Rotations under which the test shapes are classified.
     votes
-        Rotated copies of each test shape whose predictions are averaged; 1 means no voting.
+        Rotated copies of each test shape whose predictions are averaged (test-time augmentation); 1 means no voting.
     validation
         "split": hold out a stratified `validation_fraction` of the training split. "test": validate on the test split,
         as the paper's authors did; results say so.

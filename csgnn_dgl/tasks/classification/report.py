@@ -14,7 +14,7 @@ from csgnn_dgl.training.report import Section, markdown_table
 
 LEGEND = (
     "Accuracy is the share of all shapes, class mean the mean over the classes of the share of their shapes. "
-    "Votes: mean of the softmax outputs over that many rotated copies of each shape."
+    "Votes: mean of the softmax outputs over that many rotated copies of each shape (test-time augmentation)."
 )
 
 
