@@ -18,8 +18,10 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import Environments
 from csgnn_dgl.models import AGNI, CLASSIFIERS, CSGNN, DOS_MODELS, Classifier, Model, Registry, base
 from csgnn_dgl.models.base import FORMAT, arguments_of, check_fits, checkpoint_file, plain, read_checkpoint
+from csgnn_dgl.tasks.classification import TASK
 from csgnn_dgl.tasks.dos import load_dos_model
 from csgnn_dgl.training import evaluate
+from csgnn_dgl.training.config import config_of_checkpoint
 from tests.models.toys import Bag, Counting
 from tests.tolerances import TOLERANCE
 
@@ -129,8 +131,8 @@ def test_a_checkpoint_imports_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     CLASSIFIERS.write(tmp_path / "net.ckpt", CLASSIFIERS.build(Bag, num_classes=5))
     CLASSIFIERS.write(tmp_path / "conv.ckpt", CSGNN(**CSGNN.tiny, make_intra="tests.models.toys.TwoWeights"))
     for file, path, change in (
-        ("net", "foreign.nets.Net", {"model": "foreign.nets.Net"}),
         ("net", "foreign.nets", {"model": "foreign.nets"}),
+        ("net", "foreign.nets.Net", {"model": "foreign.nets.Net"}),
         ("conv", "foreign.layers.Conv", {"config": {**CSGNN.tiny, "make_intra": "foreign.layers.Conv"}}),
     ):
         checkpoint = torch.load(tmp_path / f"{file}.ckpt", weights_only=True)
@@ -151,6 +153,14 @@ def test_a_checkpoint_imports_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(InputError, match="task.ckpt was made from foreign.nets"):
         evaluate(tmp_path / "task.ckpt")
     assert "foreign.nets" not in sys.modules
+    # one's own run may: its config names the package
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "net.ckpt").rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    with pytest.raises(InputError, match="best.ckpt was made from foreign.nets"):
+        config_of_checkpoint(tmp_path / "run", TASK)
+    (tmp_path / "run" / "config.yaml").write_text("model: {network: {class_path: foreign.nets.Net}}")
+    network = config_of_checkpoint(tmp_path / "run", TASK)["model"]["network"]
+    assert network["class_path"] == "tests.models.toys.Bag"
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:
