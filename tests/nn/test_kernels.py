@@ -242,6 +242,7 @@ def test_layers_run_on_torch_where_there_is_no_compiler(cache: Path, monkeypatch
 def test_a_compiler_that_fails_is_reported_and_done_without(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("CSGNN_KERNELS", raising=False)
     monkeypatch.setenv("CXX", fake_compiler(tmp_path, 'echo "out of luck" >&2; exit 1'))
     with pytest.warns(UserWarning, match=r"could not compile the kernels \(out of luck\)"):
         assert not library.available()
