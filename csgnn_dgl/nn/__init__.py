@@ -4,7 +4,8 @@ from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.dropout import SharedDropout
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.intra import IntraSphereConv
-from csgnn_dgl.nn.norm import NormReLU, without_observing
+from csgnn_dgl.nn.mlp import mlp
+from csgnn_dgl.nn.norm import Norm, NormReLU, without_observing
 from csgnn_dgl.nn.pool import SpherePool
 from csgnn_dgl.nn.radial import RadialConv
 
@@ -12,9 +13,11 @@ __all__ = [
     "ConcentricBlock",
     "Form",
     "IntraSphereConv",
+    "Norm",
     "NormReLU",
     "RadialConv",
     "SharedDropout",
     "SpherePool",
+    "mlp",
     "without_observing",
 ]

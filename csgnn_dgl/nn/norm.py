@@ -1,4 +1,4 @@
-"""Batch normalisation and ReLU of features on the grid."""
+"""Batch normalisation with what follows it: nothing, ReLU or leaky ReLU."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from csgnn_dgl.nn.moments import Moments, num_processes, sum_across_processes
 from csgnn_dgl.nn.ops.registry import computes_itself, transformed
 
 
-class NormReLU(nn.Module):
-    r"""Batch norm per channel over spheres, vertices and samples, then ReLU: what follows every convolution.
+class Norm(nn.Module):
+    r"""Batch norm per channel over everything else, and an activation by its slope s.
 
-    .. math:: z = \max\Big(0,\ \gamma\,\frac{y - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta\Big)
+    .. math:: z = \gamma\,\frac{y - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta, \quad a = \max(z,\ s z)
 
-    Every vertex of every sphere is one observation of each channel, so turning the grid changes nothing: the layer is
-    equivariant. In training, mean μ and variance σ² are those of the batch, over all processes that train together, on
+    In training, mean μ and variance σ² are those of the batch, over all processes that train together, on
     CPUs and GPUs alike (`torch.nn.SyncBatchNorm` refuses CPUs); in evaluation, their running averages. Parameters and
     buffers are named and initialised as in `torch.nn.BatchNorm1d`.
 
@@ -33,6 +32,13 @@ class NormReLU(nn.Module):
         ε.
     momentum
         Share of each new batch in the running averages; a larger one for the first batches, whose plain mean they are.
+    slope
+        s, from 0 (ReLU) over 0.2 (a leaky ReLU) to 1 (no activation).
+
+    Raises
+    ------
+    ValueError
+        If the slope is not within [0, 1].
 
     Shapes
     ------
@@ -43,8 +49,11 @@ class NormReLU(nn.Module):
     running_var: Tensor
     num_batches_tracked: Tensor
 
-    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1, slope: float = 1.0) -> None:
         super().__init__()
+        if not 0 <= slope <= 1:
+            raise ValueError(f"slope must be within [0, 1], not {slope!r}")
+        self.slope = slope
         self.eps = eps
         self.momentum = momentum
         self.observing = True
@@ -61,7 +70,7 @@ class NormReLU(nn.Module):
         return self.training
 
     def forward(self, features: Tensor) -> Tensor:
-        """Normalise and rectify; see the class.
+        """Normalise and activate; see the class.
 
         Raises
         ------
@@ -86,7 +95,7 @@ class NormReLU(nn.Module):
         elif self.measures:  # as many tensors as when observing: checkpointing counts what is kept for the gradient
             mean, variance = self.running_mean.clone(), self.running_var.clone()
         result = nn.functional.batch_norm(rows, mean, variance, self.weight, self.bias, self.measures, share, self.eps)
-        return result.relu_().view(features.shape)
+        return activated(result, self.slope).view(features.shape)
 
     def check_count(self, count: int) -> None:
         """Raise ValueError unless there is something to normalise."""
@@ -135,13 +144,42 @@ class NormReLU(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""
-        return f"{len(self.weight)}, eps={self.eps}, momentum={self.momentum}"
+        return f"{len(self.weight)}, eps={self.eps}, momentum={self.momentum}, slope={self.slope:g}"
+
+
+class NormReLU(Norm):
+    r"""Batch norm per channel over spheres, vertices and samples, then ReLU: what follows every convolution.
+
+    .. math:: z = \max\Big(0,\ \gamma\,\frac{y - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta\Big)
+
+    Every vertex of every sphere is one observation of each channel, so turning the grid changes nothing: the layer is
+    equivariant.
+
+    Parameters
+    ----------
+    channels, eps, momentum
+        As in :class:`Norm`.
+
+    Shapes
+    ------
+    - features: (..., C); output: the same.
+    """
+
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(channels, eps, momentum, slope=0.0)
+
+
+def activated(values: Tensor, slope: float) -> Tensor:
+    """Return max(z, s·z), in place where there is something to do."""
+    if slope == 1:
+        return values
+    return nn.functional.leaky_relu_(values, slope) if slope else values.relu_()
 
 
 @contextmanager
 def without_observing(module: nn.Module) -> Iterator[None]:
     """Keep the running averages of all norms of a module as they are, as when a batch is computed a second time."""
-    norms = [norm for norm in module.modules() if isinstance(norm, NormReLU) and norm.observing]
+    norms = [norm for norm in module.modules() if isinstance(norm, Norm) and norm.observing]
     for norm in norms:
         norm.observing = False
     try:
@@ -152,30 +190,30 @@ def without_observing(module: nn.Module) -> Iterator[None]:
 
 
 class _AcrossProcesses(torch.autograd.Function):
-    """Batch norm by the moments of all processes, and ReLU.
+    """Batch norm by the moments of all processes, and its activation.
 
     A process has the gradient of its own loss; summed over the processes, the gradients are those of the sum of their
     losses, which is what distributed training expects before it divides by the number of processes.
     """
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, norm: NormReLU) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor, norm: Norm) -> Tensor:
         moments = Moments.of(rows).across_processes()
         norm.observe(moments)
         inverse = (moments.variance + norm.eps).rsqrt()
         dtype = torch.promote_types(rows.dtype, weight.dtype)
         scale = (weight.double() * inverse).to(dtype)
         normal = (rows.to(dtype) - moments.mean.to(dtype)) * inverse.to(dtype)
-        result = (normal * weight + bias).relu_().to(rows.dtype)
+        result = activated(normal * weight + bias, norm.slope).to(rows.dtype)
         ctx.save_for_backward(normal, scale, result)
-        ctx.count = moments.total
+        ctx.count, ctx.slope = moments.total, norm.slope
         return result
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         normal, scale, result = ctx.saved_tensors
-        passed = torch.where(result > 0, gradient, 0).to(normal.dtype)
+        passed = torch.where(result > 0, gradient, ctx.slope * gradient).to(normal.dtype)
         sums = torch.stack([passed.sum(dim=0), (passed * normal).sum(dim=0)])
         totals = (sum_across_processes(sums.double()) / ctx.count).to(normal.dtype)
         rows = scale * (passed - totals[0] - normal * totals[1])

@@ -155,6 +155,11 @@ class TrainingModule(L.LightningModule, ABC):
     def make_measures(self) -> Mapping[str, Metric]:
         """Make what is measured over an epoch beside the loss, by name."""
 
+    def objective(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, ...]]]:
+        """Return the network's output for a batch, and its `loss`; a task may do both at once."""
+        output = self(batch)
+        return (output, *self.loss(output, batch))
+
     def answers(self, output: Tensor) -> Tensor:
         """Return what is kept of the output (B, ...) for `score`."""
         return output
@@ -337,8 +342,7 @@ class TrainingModule(L.LightningModule, ABC):
         self._score("test")
 
     def _step(self, stage: str, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        output = self(batch)
-        loss, seen = self.loss(output, batch)
+        output, loss, seen = self.objective(batch)
         with torch.no_grad():
             measures: Any = self.train_measures if stage == "train" else self.validation_measures
             measures["loss"].update(loss.detach(), weight=len(batch["index"]))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
 from csgnn_dgl.graphs import ConcentricLevel
-from csgnn_dgl.nn import ConcentricBlock, NormReLU, SharedDropout
+from csgnn_dgl.nn import ConcentricBlock, Norm, NormReLU, SharedDropout
 from csgnn_dgl.nn.moments import Moments, num_processes
 from csgnn_dgl.nn.norm import without_observing
 from tests.forms import FORMS
@@ -36,7 +36,7 @@ def make_block(form: Any, dtype: torch.dtype) -> nn.Module:
 def disturb(module: Any) -> Any:
     """Give norms weights and running averages that are not those of fresh ones."""
     for norm in module.modules():
-        if isinstance(norm, NormReLU):
+        if isinstance(norm, Norm):
             nn.init.normal_(norm.weight, 1), nn.init.normal_(norm.bias)
             norm.running_mean.normal_(), norm.running_var.uniform_(0.5, 2)
     return module
@@ -62,7 +62,7 @@ def train(module: nn.Module, features: Tensor, cotangent: Tensor) -> dict[str, T
     assert features.grad is not None
     found = {"output": output.detach(), "input gradient": features.grad}
     for name, parameter in module.named_parameters():
-        if "norms" in name or not name.endswith("bias") or isinstance(module, NormReLU):
+        if "norms" in name or not name.endswith("bias") or isinstance(module, Norm):
             assert parameter.grad is not None  # biases before a norm have no gradient but rounding
             found[f"gradient of {name}"] = parameter.grad
     found |= {name: buffer.clone() for name, buffer in module.named_buffers()}
@@ -82,6 +82,8 @@ def train_all(features: Any) -> dict[str, dict[str, Tensor]]:
         torch.manual_seed(1)
         norm = disturb(NormReLU(CHANNELS).to(dtype))
         found[f"norm {name}"] = train(norm, features(dtype, CHANNELS), features(dtype, CHANNELS))
+        leaky = disturb(Norm(CHANNELS, slope=0.2).to(dtype))
+        found[f"leaky norm {name}"] = train(leaky, features(dtype, CHANNELS), features(dtype, CHANNELS))
     with torch.autocast("cpu", torch.bfloat16):
         block = make_block("auto", torch.float32)
         found["block auto bfloat16"] = train(block, features(torch.float32, CHANNELS), features(torch.float32, 6))

@@ -27,14 +27,15 @@ def register(
     cpu: Callable[..., Any],
     fake: Callable[..., Any],
     flops: Callable[..., int] | None = None,
+    key: str = "CPU",
 ) -> Any:
     """Make an operator known to torch, and return what is to be called.
 
     `fake` returns tensors of the shapes and dtypes of the results; `flops` counts additions and multiplications, from
-    the arguments with shapes in place of tensors.
+    the arguments with shapes in place of tensors. `key` is what of torch's dispatcher the implementation is for.
     """
     LIBRARY.define(name + schema, tags=(torch.Tag.pt2_compliant_tag,))
-    LIBRARY.impl(name, cpu, "CPU")
+    LIBRARY.impl(name, cpu, key)
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=LIBRARY)
     packet = getattr(getattr(torch.ops, NAMESPACE), name)
     if flops is not None:

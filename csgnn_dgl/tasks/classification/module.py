@@ -13,6 +13,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CLASSIFIERS
+from csgnn_dgl.models.classifiers import Classifier
 from csgnn_dgl.tasks.classification.evaluation import Score, score_views
 from csgnn_dgl.training.module import TrainingModule, at_least_float32
 
@@ -59,7 +60,17 @@ class ClassificationModule(TrainingModule):
         InputError
             If the network gives another shape.
         """
-        logits = self.network(batch["points"])
+        return self._checked(self.network(batch["points"]), batch)
+
+    def objective(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, ...]]]:
+        """Let a classifier of this package say in training what it minimises; see `Classifier.loss`."""
+        if not (self.training and isinstance(self.network, Classifier)):
+            return super().objective(batch)
+        loss, logits = self.network.loss(batch["points"], batch["labels"])
+        pair = self._checked(logits, batch), batch["labels"]
+        return logits, loss, {"accuracy": pair, "class_accuracy": pair}
+
+    def _checked(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
         wanted = (len(batch["points"]), len(self.class_names))
         if logits.shape != wanted:
             raise InputError(

@@ -310,3 +310,22 @@ def test_recomputing_changes_no_bit_of_a_training(build):
     trainer, model, data, _ = build("plain")
     trainer.test(model, datamodule=data, ckpt_path=str(folder.run.last), weights_only=True, verbose=False)
     assert model.scores[0].num_shapes == 15
+
+
+class Doubting(CSGNN):
+    """Minimises twice the cross-entropy."""
+
+    def loss(self, points, labels):
+        loss, logits = super().loss(points, labels)
+        return 2 * loss, logits
+
+
+def test_a_classifier_says_what_training_minimises_and_validation_does_not_ask(build):
+    losses = {}
+    for kind in (CSGNN, Doubting):
+        trainer, model, data, _ = build(max_epochs=1, learning_rate=1e-9)
+        model.network = kind(**model.network.config)
+        trainer.fit(model, datamodule=data)
+        losses[kind] = [trainer.callback_metrics[f"{stage}/loss"] for stage in ("train", "validation")]
+    torch.testing.assert_close(losses[Doubting][0], 2 * losses[CSGNN][0], **TOLERANCE[torch.float32])
+    torch.testing.assert_close(losses[Doubting][1], losses[CSGNN][1], **TOLERANCE[torch.float32])
