@@ -1,6 +1,8 @@
 """ModelNet40 in the HDF5 layout of ``modelnet40_ply_hdf5_2048``."""
 
+import json
 import os
+import re
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.records import PointClouds, checked_labels
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.data.text import read_lines
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, reason
 
 if TYPE_CHECKING:
     import h5py
@@ -26,7 +28,8 @@ def read_modelnet40(
     The folder holds ``train_files.txt`` and ``test_files.txt`` (the HDF5 files of a split, one per line; a
     folder in front of the file name is ignored), ``shape_names.txt`` (one class per line, in the order of the
     labels) and the HDF5 files with the keys ``data`` (shapes, points, 3), ``label`` (shapes, 1) and perhaps
-    ``name``. The clouds in them are centred and scaled to the unit ball already (`PointClouds.normalised`).
+    ``name``; names also come from ``ply_data_train_0_id2file.json`` and the like beside them. The clouds in them are
+    centred and scaled to the unit ball already (`PointClouds.normalised`).
 
     Parameters
     ----------
@@ -100,6 +103,7 @@ def _read_file(path: Path, class_names: tuple[str, ...], up_axis: str, num_point
             labels = file["label"][()]
             found = np.ravel(file["name"][()]) if "name" in file else ()
             names = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in found)
+            names = names or _names_beside(path, stored=len(data))
     except InputError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # what h5py raises
@@ -113,6 +117,23 @@ def _read_file(path: Path, class_names: tuple[str, ...], up_axis: str, num_point
         up_axis = UP_AXIS_BY_NUM_POINTS[stored]
     labels = checked_labels(labels, len(class_names), str(path))
     return PointClouds(z_up(points, up_axis, str(path)), labels, class_names, names, source=str(path))
+
+
+def _names_beside(path: Path, stored: int) -> tuple[str, ...]:
+    """Return the names of the shapes of a file from the list that the published archive has beside it, if any."""
+    match = re.fullmatch(r"(.*\D)(\d+)\.h5", path.name)
+    beside = path.with_name(f"{match[1]}_{match[2]}_id2file.json") if match else path
+    if match is None or not beside.is_file():
+        return ()
+    try:
+        names = tuple(PurePosixPath(name).stem for name in json.loads(beside.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(
+            f"{beside}: the names of the shapes cannot be read ({reason(error)}); unpack it again."
+        ) from None
+    if len(names) != stored:
+        raise InputError(f"{beside}: {len(names)} names for {stored} shapes; unpack the archive again.")
+    return names
 
 
 def _check_data(path: Path, data: "h5py.Dataset", num_points: int | None) -> int:

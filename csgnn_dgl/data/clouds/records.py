@@ -124,6 +124,35 @@ class PointClouds:
         names = tuple(self.names[i] for i in chosen) if self.names else ()
         return dataclasses.replace(self, points=self.points[chosen], labels=self.labels[chosen], names=names)
 
+    def named(self, names: Sequence[str], source: str) -> "PointClouds":
+        """Return the shapes of these names, in their order here.
+
+        Parameters
+        ----------
+        names
+            Names of shapes, each at most once.
+        source
+            Where the names come from, for complaints.
+
+        Raises
+        ------
+        InputError
+            If these shapes have no names, two have the same, or there is none of a name.
+        """
+        if not self.names:
+            raise InputError(f"{self.source}: the shapes have no names; leave {source} out, or give files with names.")
+        wanted = set(names)
+        for known in (names, [name for name in self.names if name in wanted]):
+            if len(set(known)) < len(known):
+                twice = next(name for name in known if known.count(name) > 1)
+                raise InputError(f"{source}: the shape {twice!r} is there twice; name each shape once.")
+        if missing := wanted - set(self.names):
+            raise InputError(
+                f"{source}: {len(missing)} of {len(wanted)} shapes are not in {self.source}, such as "
+                f"{min(missing)!r}; give names of its shapes."
+            )
+        return self.subset([index for index, name in enumerate(self.names) if name in wanted])
+
 
 def _extents(points: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.floating]:
     """Return the longest edge of the bounding box of each cloud."""

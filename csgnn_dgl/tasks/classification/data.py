@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from functools import cached_property
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
 
 from csgnn_dgl.data.clouds import Augmentation, CloudDataset, PointClouds, TestRotation, load, stratified_split
+from csgnn_dgl.data.text import read_lines
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry.rotations import RotationMode
 from csgnn_dgl.training.data import EpochData
@@ -50,6 +52,9 @@ class ModelNetData(EpochData):
         as the paper's authors did; results say so.
     validation_fraction
         Share of the training split that is held out.
+    train_shapes
+        Text file with the names of the shapes to train and validate on, one per line; None takes the whole training
+        split.
     up_axis
         Vertical axis of the files: "y", "z", or "auto", which is y for ModelNet40 as published.
     scale
@@ -76,6 +81,7 @@ class ModelNetData(EpochData):
         votes: int = 1,
         validation: Validation = "split",
         validation_fraction: float = 0.1,
+        train_shapes: str | None = None,
         up_axis: Literal["auto", "y", "z"] = "auto",
         scale: tuple[float, float] = (0.8, 1.2),
         translation: float = 0.1,
@@ -95,6 +101,7 @@ class ModelNetData(EpochData):
         self.num_points, self.up_axis, self.progress = num_points, up_axis, progress
         self.train_rotation, self.test_rotations, self.votes = train_rotation, tuple(test_rotations), votes
         self.validation, self.validation_fraction = validation, validation_fraction
+        self.train_shapes = train_shapes
         self.augmentation = Augmentation(scale, translation, jitter, 5.0 * jitter, train_rotation)
         self.views = tuple(product(self.test_rotations, range(votes)))  # the passes of a test: rotation and vote
         self._clouds: dict[str, PointClouds] = {}
@@ -124,7 +131,9 @@ class ModelNetData(EpochData):
     def description(self) -> dict[str, Any]:
         """Say what is trained on and what drives the schedule, as plain values for checkpoints and results."""
         protocol = PROTOCOLS[self.validation]
-        return {"source": self.source, "train_rotation": self.train_rotation, "validation": protocol, "seed": self.seed}
+        part = {} if self.train_shapes is None else {"train_shapes": self.train_shapes}
+        rotation = {"train_rotation": self.train_rotation}
+        return {"source": self.source, **part, **rotation, "validation": protocol, "seed": self.seed}
 
     @property
     def test_clouds(self) -> PointClouds:
@@ -134,6 +143,8 @@ class ModelNetData(EpochData):
     @cached_property
     def _parts(self) -> tuple[PointClouds, PointClouds]:
         whole = self.clouds("train")
+        if self.train_shapes is not None:
+            whole = whole.named(read_lines(Path(self.train_shapes)), self.train_shapes)
         if self.validation == "test":
             return whole, self.test_clouds
         train, held_out = stratified_split(whole.labels, self.validation_fraction, self.seed)

@@ -58,6 +58,17 @@ def test_files_of_1024_points_are_z_up_and_may_have_names(folder: Path) -> None:
     assert read_modelnet40(folder, "train", num_points=100).points.shape == (3, 100, 3)
 
 
+def test_names_come_from_the_list_that_the_archive_has_beside_a_file(folder: Path) -> None:
+    (folder / "ply_data_train_0_id2file.json").write_text(
+        '["bed/bed_0007.ply", "car/car_0002.ply", "bed/bed_0001.ply"]'
+    )
+    assert read_modelnet40(folder, "train").names == ("bed_0007", "car_0002", "bed_0001")
+    for content, complaint in (("[1]", "cannot be read"), ("[", "cannot be read"), ('["a"]', "1 names for 3 shapes")):
+        (folder / "ply_data_train_0_id2file.json").write_text(content)
+        with pytest.raises(InputError, match=f"ply_data_train_0_id2file.json: .*{complaint}.*unpack"):
+            read_modelnet40(folder, "train")
+
+
 def test_all_points_and_a_chosen_axis(folder: Path) -> None:
     stored = write_file(folder / "ply_data_train0.h5", 300)
     clouds = read_modelnet40(folder, "train", up_axis="z", num_points=None)

@@ -75,3 +75,25 @@ def test_y_up_becomes_z_up_by_a_proper_rotation() -> None:
     assert z_up(POINTS, "z") is POINTS
     with pytest.raises(InputError, match="file: up_axis is 'x'; give 'y' or 'z'"):
         z_up(POINTS, "x", "file")
+
+
+def test_shapes_are_chosen_by_name_in_their_own_order() -> None:
+    clouds = PointClouds(POINTS, LABELS, CLASSES, ("a", "b", "c", "d"))
+    chosen = clouds.named(["d", "a"], "list.txt")
+    assert chosen.names == ("a", "d")
+    np.testing.assert_array_equal(chosen.points, POINTS[[0, 3]])
+    np.testing.assert_array_equal(chosen.labels, [0, 2])
+
+
+@pytest.mark.parametrize(
+    ("own", "asked", "complaint"),
+    [
+        ((), ["a"], "point clouds: the shapes have no names; leave list.txt out"),
+        (("a", "b", "c", "d"), ["a", "b", "a"], "list.txt: the shape 'a' is there twice"),
+        (("a", "b", "b", "d"), ["b"], "list.txt: the shape 'b' is there twice"),
+        (("a", "b", "c", "d"), ["b", "y", "x"], "list.txt: 2 of 3 shapes are not in point clouds, such as 'x'"),
+    ],
+)
+def test_names_that_choose_nothing_clear_are_refused(own: tuple[str, ...], asked: list[str], complaint: str) -> None:
+    with pytest.raises(InputError, match=f"^{complaint}"):
+        PointClouds(POINTS, LABELS, CLASSES, own).named(asked, "list.txt")

@@ -1,7 +1,10 @@
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+import configs
 from csgnn_dgl.data import load
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.tasks.classification import ModelNetData
@@ -34,6 +37,25 @@ def test_the_shapes_are_the_same_for_every_seed(source, shapes_folder, monkeypat
         ModelNetData(source, num_points=NUM_POINTS, seed=seed).clouds("test")
     assert read[0] == read[1]
     assert "seed" not in read[0][1]
+
+
+def test_a_list_of_names_says_what_is_trained_and_validated_on(data, shapes_folder, tmp_path):
+    names = data.clouds("train").names[::2]
+    (tmp_path / "names.txt").write_text("\n".join(reversed(names)) + "\n")
+    options: dict[str, Any] = {"num_points": NUM_POINTS, "batch_size": 8, "validation_fraction": 0.25, "seed": 2}
+    part = ModelNetData(str(shapes_folder), train_shapes=str(tmp_path / "names.txt"), **options)
+    assert sorted(part.train_clouds.names + part.validation_clouds.names) == sorted(names)
+    assert part.description()["train_shapes"] == str(tmp_path / "names.txt")
+    with pytest.raises(InputError, match=r"absent.txt: there is no such file"):
+        _ = ModelNetData(str(shapes_folder), train_shapes="absent.txt", **options).train_clouds
+
+
+def test_the_list_of_the_small_table_has_all_classes_in_their_proportions(modelnet40_folder):
+    part = ModelNetData(str(modelnet40_folder), train_shapes=str(configs.FOLDER / "modelnet" / "shapes_2560.txt"))
+    own = np.bincount(np.concatenate([part.train_clouds.labels, part.validation_clouds.labels]), minlength=40)
+    whole = np.bincount(part.clouds("train").labels, minlength=40)
+    assert own.sum() == 2560
+    assert np.abs(own - whole * 2560 / whole.sum()).max() < 1
 
 
 def test_training_does_not_read_the_test_split(data, monkeypatch):
