@@ -6,6 +6,12 @@ from torch import Tensor
 from csgnn_dgl._compilers import traced
 
 
+def check_clouds(points: Tensor) -> None:
+    """Raise ValueError unless there are clouds of points."""
+    if points.dim() != 3 or points.shape[-1] != 3 or points.shape[1] == 0:
+        raise ValueError(f"points of shape (B, N, 3) with N > 0 expected, got {tuple(points.shape)}")
+
+
 def centre_clouds(points: Tensor) -> Tensor:
     """Move the mean of each cloud's points to the origin, x -> x - mean(x).
 
@@ -39,8 +45,9 @@ def scale_to_unit_ball(points: Tensor) -> Tensor:
     Raises
     ------
     ValueError
-        If a coordinate is not finite or all points of a cloud lie at the origin.
+        If the shape is another, a coordinate is not finite or all points of a cloud lie at the origin.
     """
+    check_clouds(points)
     points = points.to(torch.promote_types(points.dtype, torch.float32))
     x, y, z = points.unbind(-1)
     largest = (x * x + y * y + z * z).amax(dim=-1).sqrt()

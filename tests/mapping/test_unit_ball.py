@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -47,3 +49,9 @@ def test_a_traced_scaling_does_the_same_and_refuses_the_same() -> None:
         assert torch.equal(recorded(points), scale_to_unit_ball(points))
         with pytest.raises(RuntimeError, match="a cloud has all points at the origin"):
             recorded(0 * points)
+
+
+@pytest.mark.parametrize("shape", [(64, 3), (2, 0, 3), (2, 64, 2), (1, 2, 64, 3)])
+def test_what_is_no_batch_of_clouds_is_refused(shape):
+    with pytest.raises(ValueError, match=re.escape(f"(B, N, 3) with N > 0 expected, got {shape}")):
+        scale_to_unit_ball(torch.ones(shape))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping import MAPPINGS
-from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
+from csgnn_dgl.mapping.unit_ball import check_clouds, scale_to_unit_ball
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.encoder import ConcentricEncoder, MakeConv
 from csgnn_dgl.nn.dropout import SharedDropout
@@ -201,8 +201,7 @@ class CSGNN(Classifier):
         return overall_max(pooled if pool.reduction == "max" else features, pool.form)
 
     def _resample(self, points: Tensor) -> Tensor:
-        if points.dim() != 3 or points.shape[-1] != 3 or points.shape[1] == 0:
-            raise ValueError(f"points of shape (B, N, 3) with N > 0 expected, got {tuple(points.shape)}")
+        check_clouds(points)
         count = points.shape[1]
         if count == self.num_points:
             return points
