@@ -1,7 +1,7 @@
 """The models of the paper, and those that they are compared with."""
 
 from csgnn_dgl.models.base import Model, Registry
-from csgnn_dgl.models.classifiers import CLASSIFIERS, CSGNN, Classifier
+from csgnn_dgl.models.classifiers import CLASSIFIERS, CSGNN, Classifier, PointNet
 from csgnn_dgl.models.dos import AGNI, CSGNNDOS, DOS_MODELS, DOSModel, SchNet, StructureMean
 from csgnn_dgl.models.encoder import ConcentricEncoder
 
@@ -15,6 +15,7 @@ __all__ = [
     "ConcentricEncoder",
     "DOSModel",
     "Model",
+    "PointNet",
     "Registry",
     "SchNet",
     "StructureMean",

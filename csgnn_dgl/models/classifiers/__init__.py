@@ -2,5 +2,6 @@
 
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
+from csgnn_dgl.models.classifiers.pointnet import PointNet
 
-__all__ = ["CLASSIFIERS", "CSGNN", "Classifier"]
+__all__ = ["CLASSIFIERS", "CSGNN", "Classifier", "PointNet"]
