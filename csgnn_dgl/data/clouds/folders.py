@@ -60,6 +60,11 @@ def read_cloud(
         raise InputError(f"{path}: format {path.suffix or '(no suffix)'!r} is unknown; give one of {_formats()}.")
     points, faces = READERS[suffix](path)
     _check_coordinates(path, points)
+    if faces is not None and len(faces) == 0:
+        raise InputError(
+            f"{path}: the mesh has no faces, so there is no surface to sample; export it with faces, or give its "
+            f"points as PLY, XYZ, NPY or CSV."
+        )
     if faces is not None:
         points = sample_mesh(path, points, faces, num_points, rng)
     elif len(points) < num_points:

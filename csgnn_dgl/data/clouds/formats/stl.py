@@ -1,0 +1,86 @@
+"""STL files, binary and text."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csgnn_dgl.errors import InputError
+
+HEADER, ROW = 84, 50
+"""Bytes before the first triangle of a binary file, the last four of which count them, and bytes of a triangle."""
+
+
+def read_stl(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Read vertices (3·F, 3), three for each of the triangles (F, 3), of an STL file.
+
+    Normals and colours are passed over, as are bytes after the last triangle of a binary file. A text file may lack its
+    ``endsolid``, or hold several solids.
+
+    Raises
+    ------
+    InputError
+        If the file is broken or incomplete.
+    """
+    content = path.read_bytes()
+    stated = int.from_bytes(content[HEADER - 4 : HEADER], "little") if len(content) >= HEADER else 0
+    text = re.match(rb"\s*(\xef\xbb\xbf)?solid", content, re.IGNORECASE) and re.search(
+        rb"facet", content, re.IGNORECASE
+    )
+    if len(content) == HEADER + ROW * stated and len(content) >= HEADER:
+        text = None
+    corners = _text(path, content) if text else _binary(path, content, stated)
+    return corners.astype(np.float64), np.arange(len(corners), dtype=np.int64).reshape(-1, 3)
+
+
+def _binary(path: Path, content: bytes, stated: int) -> NDArray[np.float32]:
+    if len(content) < HEADER:
+        raise InputError(f"{path}: not a complete STL file ({len(content)} bytes); export it again.")
+    found = (len(content) - HEADER) // ROW
+    if found < stated:
+        raise InputError(
+            f"{path}: not a complete STL file (it ends after {found} of {stated} triangles); copy it again."
+        )
+    rows = np.frombuffer(content, np.uint8, ROW * stated, HEADER).reshape(stated, ROW)
+    return np.ascontiguousarray(rows[:, 12:48]).view("<f4").reshape(-1, 3)
+
+
+def _text(path: Path, content: bytes) -> NDArray[np.float64]:
+    vertices: list[list[float]] = []
+    begun: int | None = None  # vertices before the facet that is being read
+    for number, line in enumerate(content.decode("latin-1").splitlines(), start=1):
+        # several statements may share a line
+        words = line.lower().split()
+        place = 0
+        while place < len(words):
+            word = words[place]
+            place += 1
+            if word in ("solid", "endsolid"):
+                break  # a name follows
+            if word == "facet":
+                begun = len(vertices)
+            elif word == "endfacet":
+                own = len(vertices) - (len(vertices) if begun is None else begun)
+                if own != 3:
+                    raise InputError(
+                        f"{path}: the facet that ends in line {number} has {own} vertices and not 3; export it again."
+                    )
+                begun = None
+            elif word == "vertex":
+                try:
+                    vertices.append([float(cell) for cell in words[place : place + 3]])
+                except ValueError:
+                    vertices.append([])
+                if len(vertices[-1]) < 3:
+                    raise InputError(
+                        f"{path}: line {number} reads {line.strip()[:60]!r} where 'vertex x y z' is wanted; the "
+                        f"file is incomplete or broken, export it again."
+                    )
+                place += 3
+    if begun is not None:
+        raise InputError(f"{path}: not a complete STL file (it ends within a facet); copy it again.")
+    return np.array(vertices, dtype=np.float64).reshape(-1, 3)
+
+
+READERS = {".stl": read_stl}
