@@ -3,5 +3,6 @@
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
 from csgnn_dgl.models.classifiers.pointnet import PointNet
+from csgnn_dgl.models.classifiers.shellnet import ShellNet
 
-__all__ = ["CLASSIFIERS", "CSGNN", "Classifier", "PointNet"]
+__all__ = ["CLASSIFIERS", "CSGNN", "Classifier", "PointNet", "ShellNet"]
