@@ -3,6 +3,7 @@
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
 from csgnn_dgl.models.classifiers.pointnet import PointNet
+from csgnn_dgl.models.classifiers.rigcn import RIGCN
 from csgnn_dgl.models.classifiers.shellnet import ShellNet
 
-__all__ = ["CLASSIFIERS", "CSGNN", "Classifier", "PointNet", "ShellNet"]
+__all__ = ["CLASSIFIERS", "CSGNN", "RIGCN", "Classifier", "PointNet", "ShellNet"]
