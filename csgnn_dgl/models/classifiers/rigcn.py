@@ -180,7 +180,8 @@ class RIGCN(Classifier):
             points of a cloud lie at the origin.
         """
         *around, dilation = self._counts()
-        cloud = scale_to_unit_ball(self._checked(points)).detach()
+        cloud = scale_to_unit_ball(points).detach()
+        self._check_size(cloud)
         chosen = gather(cloud, farthest_points(cloud, self.representatives[0]))
         squared = squared_distances(chosen)
 
@@ -242,9 +243,8 @@ class RIGCN(Classifier):
                     "give fewer neighbours or more representatives"
                 )
 
-    def _checked(self, points: Tensor) -> Tensor:
-        if points.dim() != 3 or points.shape[-1] != 3:
-            raise ValueError(f"points of shape (B, N, 3) expected, got {tuple(points.shape)}")
+    def _check_size(self, points: Tensor) -> None:
+        """Raise ValueError unless clouds have enough points for what may be drawn."""
         reach = self.drawn[0][1] * self.drawn[-1][1] if self.training else self.evaluated[0] * self.evaluated[-1]
         needed = max(reach, self.representatives[0])
         if points.shape[1] < needed:
@@ -252,7 +252,6 @@ class RIGCN(Classifier):
                 f"clouds of {points.shape[1]} points are too small for neighbourhoods among {reach} points and "
                 f"{self.representatives[0]} representatives; give {needed} points or a model with smaller numbers"
             )
-        return points
 
 
 class _Neighbourhood(nn.Module):

@@ -290,7 +290,7 @@ def test_arguments_that_make_no_sense_are_refused(changes: dict, message: str) -
 @pytest.mark.parametrize(
     ("points", "message"),
     [
-        (torch.zeros(64, 3), r"points of shape \(B, N, 3\) expected, got \(64, 3\)"),
+        (torch.zeros(64, 3), r"points of shape \(B, N, 3\) with N > 0 expected, got \(64, 3\)"),
         (torch.zeros(2, 64, 3), "cloud 0 of the batch has all points at the origin"),
         (torch.ones(2, 20, 3), "clouds of 20 points are too small for neighbourhoods among 16 points and 24 repres"),
     ],
