@@ -152,6 +152,23 @@ class ConcentricLevel(_Structure):
         level = ConcentricLevel.of(self)
         return (level.intra_and_self if self_loop else level.intra).on(device)
 
+    def rings(self, device: torch.device | str) -> PoolingRelation:
+        """Return the intra edges on `device` with what a maximum over neighbours needs; made when first asked for.
+
+        Raises
+        ------
+        ValueError
+            If an edited graph has a vertex without neighbours, or with more than 256.
+        """
+        level = ConcentricLevel.of(self)
+        if level._rings is None:
+            relation = level.intra
+            degree = relation.offsets.diff().long()
+            check_degrees(degree, "vertex", "its neighbours")
+            target = torch.arange(len(degree), device=degree.device).repeat_interleave(degree)
+            level._rings = PoolingRelation(relation.sources.long(), target, (len(degree), len(degree)))
+        return level._rings.on(device)
+
     def has_radial_kernel(self, kernel_size: int) -> bool:
         """Say whether the radial edges that a kernel of this size reads are those of concentric icospheres, each once.
 
@@ -169,6 +186,7 @@ class ConcentricLevel(_Structure):
         self._reach = reach
         count = num_spheres * self.num_vertices // copies
         loops = torch.arange(count, device=source.device)
+        self._rings: PoolingRelation | None = None
         self.intra = Relation(source, target, (count, count), copies)
         self.intra_and_self = Relation(torch.cat([loops, source]), torch.cat([loops, target]), (count, count), copies)
 
@@ -232,14 +250,7 @@ class PoolingLevel(_Structure):
         _Structure.__init__(step)
         step.num_fine, step.num_coarse = graph.num_nodes(FINE), graph.num_nodes(COARSE)
         source, target = _edges(graph, POOL_EDGES)
-        degree = torch.bincount(target, minlength=step.num_coarse)
-        bad = ((degree < 1) | (degree > MAX_SOURCES)).nonzero()
-        if len(bad):
-            node = int(bad[0])
-            raise ValueError(
-                f"coarse vertex {node} has {int(degree[node])} edges from fine vertices; "
-                f"give each coarse vertex 1 to {MAX_SOURCES} of them"
-            )
+        check_degrees(torch.bincount(target, minlength=step.num_coarse), "coarse vertex", "fine vertices")
         order = torch.argsort(target, stable=True)
         step.edges = PoolingRelation(source[order], target[order], (step.num_fine, step.num_coarse))
         return step
@@ -249,6 +260,16 @@ class PoolingLevel(_Structure):
 
     def __repr__(self) -> str:
         return f"PoolingLevel(level={self.level}, num_spheres={self.num_spheres}): {self.num_fine} -> {self.num_coarse}"
+
+
+def check_degrees(degree: Tensor, noun: str, others: str) -> None:
+    """Raise ValueError unless every target has as many sources, (targets,), as a maximum over them can have."""
+    bad = ((degree < 1) | (degree > MAX_SOURCES)).nonzero()
+    if len(bad):
+        node = int(bad[0])
+        raise ValueError(
+            f"{noun} {node} has {int(degree[node])} edges from {others}; give each {noun} 1 to {MAX_SOURCES} of them"
+        )
 
 
 def _sizes(graph: dgl.DGLGraph) -> tuple[int, int]:

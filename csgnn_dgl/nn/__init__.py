@@ -2,6 +2,7 @@
 
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.dropout import SharedDropout
+from csgnn_dgl.nn.edge import SphereEdgeConv
 from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.intra import IntraSphereConv
 from csgnn_dgl.nn.mlp import mlp
@@ -17,6 +18,7 @@ __all__ = [
     "NormReLU",
     "RadialConv",
     "SharedDropout",
+    "SphereEdgeConv",
     "SpherePool",
     "mlp",
     "without_observing",

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel, concentric_heterograph, pooling_graph
-from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SpherePool
+from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SphereEdgeConv, SpherePool
 from tests.forms import FORMS, HAS_DGL, forms_on
 from tests.tolerances import TOLERANCE
 
@@ -80,6 +80,42 @@ def test_intra_sphere_convolution(
     for form in forms_on(device):
         conv.form = form
         assert_same(results(conv, lambda h: conv(graph, h), features, seed), wanted)
+
+
+@pytest.mark.parametrize("num_spheres", [1, 3])
+@pytest.mark.parametrize("bias", [False, True])
+def test_edge_convolution(num_spheres: int, bias: bool, dtype: torch.dtype, device: str) -> None:
+    graph = ConcentricLevel(2, num_spheres)
+    conv = SphereEdgeConv(3, 5, bias).to(dtype)
+    rings = [ring[ring >= 0].tolist() for ring in icosphere(2).neighbours]
+
+    def by_definition(h: Tensor) -> Tensor:
+        heard = torch.stack([(h[:, ring] @ conv.weight[1]).amax(dim=1) for ring in rings], dim=1)
+        result = h @ conv.weight[0] + heard
+        return result if conv.bias is None else result + conv.bias
+
+    features = torch.randn(num_spheres, 162, B, 3, dtype=dtype)
+    seed = torch.randn(num_spheres, 162, B, 5, dtype=dtype)
+    wanted = results(conv, by_definition, features, seed)
+    features, seed = features.to(device), seed.to(device)
+    conv.to(device)
+    for form in forms_on(device):
+        conv.form = form
+        assert_same(results(conv, lambda h: conv(graph, h), features, seed), wanted)
+
+
+@needs_dgl
+def test_edge_convolution_follows_the_edges_of_an_edited_graph() -> None:
+    graph = concentric_heterograph(1, 1)
+    graph.remove_edges(graph.in_edges(3, form="eid", etype="intra")[:4], etype="intra")
+    features = torch.randn(1, 42, B, 3)
+    conv = SphereEdgeConv(3, 4)
+    wanted = SphereEdgeConv(3, 4, form="reference")
+    wanted.load_state_dict(conv.state_dict())
+    torch.testing.assert_close(conv(graph, features), wanted(graph, features), **TOLERANCE[torch.float32])
+    graph.remove_edges(graph.in_edges(3, form="eid", etype="intra"), etype="intra")
+    with pytest.raises(ValueError, match="vertex 3 has 0 edges from its neighbours; give each vertex 1 to 256"):
+        conv(graph, features)
 
 
 @pytest.mark.parametrize("num_spheres", [1, 2, 5])

@@ -4,6 +4,15 @@ from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
 from csgnn_dgl.models.classifiers.pointnet import PointNet
 from csgnn_dgl.models.classifiers.rigcn import RIGCN
+from csgnn_dgl.models.classifiers.sfcnn import SFCNN
 from csgnn_dgl.models.classifiers.shellnet import ShellNet
 
-__all__ = ["CLASSIFIERS", "CSGNN", "RIGCN", "Classifier", "PointNet", "ShellNet"]
+__all__ = [
+    "CLASSIFIERS",
+    "CSGNN",
+    "RIGCN",
+    "SFCNN",
+    "Classifier",
+    "PointNet",
+    "ShellNet",
+]
