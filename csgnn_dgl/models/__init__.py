@@ -1,7 +1,7 @@
 """The models of the paper, and those that they are compared with."""
 
 from csgnn_dgl.models.base import Model, Registry
-from csgnn_dgl.models.classifiers import CLASSIFIERS, CSGNN, RIGCN, SFCNN, Classifier, PointNet, ShellNet
+from csgnn_dgl.models.classifiers import CLASSIFIERS, CSGNN, RIGCN, SFCNN, Classifier, PointNet, ShellNet, SPHNet
 from csgnn_dgl.models.dos import AGNI, CSGNNDOS, DOS_MODELS, DOSModel, SchNet, StructureMean
 from csgnn_dgl.models.encoder import ConcentricEncoder
 
@@ -19,6 +19,7 @@ __all__ = [
     "Model",
     "PointNet",
     "Registry",
+    "SPHNet",
     "SchNet",
     "ShellNet",
     "StructureMean",

@@ -6,13 +6,6 @@ from csgnn_dgl.models.classifiers.pointnet import PointNet
 from csgnn_dgl.models.classifiers.rigcn import RIGCN
 from csgnn_dgl.models.classifiers.sfcnn import SFCNN
 from csgnn_dgl.models.classifiers.shellnet import ShellNet
+from csgnn_dgl.models.classifiers.sphnet import SPHNet
 
-__all__ = [
-    "CLASSIFIERS",
-    "CSGNN",
-    "RIGCN",
-    "SFCNN",
-    "Classifier",
-    "PointNet",
-    "ShellNet",
-]
+__all__ = ["CLASSIFIERS", "CSGNN", "RIGCN", "SFCNN", "Classifier", "PointNet", "SPHNet", "ShellNet"]
