@@ -1,7 +1,17 @@
 """The models of the paper, and those that they are compared with."""
 
 from csgnn_dgl.models.base import Model, Registry
-from csgnn_dgl.models.classifiers import CLASSIFIERS, CSGNN, RIGCN, SFCNN, Classifier, PointNet, ShellNet, SPHNet
+from csgnn_dgl.models.classifiers import (
+    CLASSIFIERS,
+    CSGNN,
+    RIGCN,
+    SFCNN,
+    Classifier,
+    PointNet,
+    RIConv,
+    ShellNet,
+    SPHNet,
+)
 from csgnn_dgl.models.dos import AGNI, CSGNNDOS, DOS_MODELS, DOSModel, SchNet, StructureMean
 from csgnn_dgl.models.encoder import ConcentricEncoder
 
@@ -18,6 +28,7 @@ __all__ = [
     "DOSModel",
     "Model",
     "PointNet",
+    "RIConv",
     "Registry",
     "SPHNet",
     "SchNet",
