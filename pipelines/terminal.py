@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from tqdm import tqdm
 
 from csgnn_dgl.errors import InputError, one_sentence
+from csgnn_dgl.notes import LOGGER
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -26,8 +28,19 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
+class Notes(logging.Handler):
+    """Prints the notes of the package as ``note: ...`` on stderr, above any progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one."""
+        if on_first_process():
+            tqdm.write(f"note: {record.getMessage()}", file=sys.stderr)
+
+
 def guarded(program: Callable[[], int]) -> int:
     """Run a program; turn errors that the user can mend into ``error: ...`` on stderr and exit code 2."""
+    notes = Notes()
+    LOGGER.addHandler(notes)
     try:
         return program()
     except InputError as error:
@@ -41,3 +54,5 @@ def guarded(program: Callable[[], int]) -> int:
             print("stopped", file=sys.stderr)
             return INTERRUPTED
         raise
+    finally:
+        LOGGER.removeHandler(notes)

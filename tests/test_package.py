@@ -75,7 +75,8 @@ def test_the_wheel_carries_the_code_and_all_that_it_reads(wheel: Path) -> None:
         path.relative_to(ROOT).as_posix()
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in {".py", ".yaml", ".json", ".cpp", ".gz"} or path.parent.name in {"carbon", "weights", "cpp"}
+        if path.suffix in {".py", ".yaml", ".txt", ".json", ".cpp", ".gz"}
+        or path.parent.name in {"carbon", "weights", "cpp"}
         if path.is_file() and path.suffix != ".pyc"
     }
     assert any(name.startswith("configs/") and name.endswith(".yaml") for name in wanted)

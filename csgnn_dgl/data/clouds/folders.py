@@ -14,6 +14,7 @@ from csgnn_dgl.data.clouds.sampling import sample_mesh
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.notes import note, notes_together
 
 
 def read_cloud(
@@ -21,9 +22,11 @@ def read_cloud(
 ) -> NDArray[np.float64]:
     """Read one mesh or point file as a cloud in the unit and place that the file has.
 
-    A mesh (OFF, OBJ, STL, or PLY with faces) is sampled uniformly by area. Of a point file (NPY, XYZ, TXT,
-    CSV, or PLY without faces) with more points than asked for, a random subset is taken. Both are functions
-    of the seed and the file's name (not its folder). :class:`csgnn_dgl.data.CloudTransform` centres and scales.
+    A mesh (OFF, OBJ, STL, or PLY with faces) is sampled uniformly by area. Of a point file (NPY, XYZ, TXT, CSV, PCD,
+    LAS, or PLY without faces) with more points than asked for, a random subset is taken; of one with fewer, all
+    points come as often as they go into the number, and a random subset once more. All are functions of the seed and
+    the file's name (not its folder). Points without a place (NaN) are left out. Notes tell what was resampled,
+    left out or passed over. :class:`csgnn_dgl.data.CloudTransform` centres and scales.
 
     Parameters
     ----------
@@ -45,7 +48,7 @@ def read_cloud(
     ------
     InputError
         If the file is missing or broken, its format unknown, a mesh has no faces or no area, a coordinate is
-        NaN or infinite, the points coincide, or there are fewer points than asked for.
+        NaN or infinite in all points or in a mesh, or the points coincide.
     """
     path = Path(path)
     if num_points < 2:
@@ -59,6 +62,8 @@ def read_cloud(
     if suffix not in READERS:
         raise InputError(f"{path}: format {path.suffix or '(no suffix)'!r} is unknown; give one of {_formats()}.")
     points, faces = READERS[suffix](path)
+    if faces is None:
+        points = _finite_rows(path, points)
     _check_coordinates(path, points)
     if faces is not None and len(faces) == 0:
         raise InputError(
@@ -68,7 +73,9 @@ def read_cloud(
     if faces is not None:
         points = sample_mesh(path, points, faces, num_points, rng)
     elif len(points) < num_points:
-        raise InputError(f"{path}: {len(points)} points, fewer than the {num_points} asked for; lower num_points.")
+        note(path, f"clouds of fewer points are resampled to {num_points}: some points come several times")
+        extra = rng.choice(len(points), num_points % len(points), replace=False)
+        points = points[np.concatenate([np.tile(np.arange(len(points)), num_points // len(points)), np.sort(extra)])]
     elif len(points) > num_points:
         points = points[np.sort(rng.choice(len(points), num_points, replace=False))]
     if np.ptp(points, axis=0).max() < SMALLEST_EXTENT:
@@ -130,7 +137,8 @@ def read_folder(
     if not files:
         raise InputError(f"{folder}: no class has a mesh or point file in {split}/; put some there ({_formats()}).")
     shown = progress_bar(files, desc=f"reading {split} shapes", unit="file", disable=not progress)
-    points = np.stack([read_cloud(path, num_points, seed, up_axis) for path in shown])
+    with notes_together(f"{folder} ({split})"):
+        points = np.stack([read_cloud(path, num_points, seed, up_axis) for path in shown])
     names = tuple(f"{path.parent.parent.name}/{path.name}" for path in files)
     return PointClouds(points, np.array(labels, dtype=np.int64), class_names, names, source=f"{folder} ({split})")
 
@@ -147,6 +155,17 @@ def _files(folder: Path) -> list[Path]:
     """Return the readable files of a folder, sorted by name."""
     found = sorted(folder.iterdir()) if folder.is_dir() else []
     return [path for path in found if path.is_file() and path.name[0] != "." and path.suffix.lower() in READERS]
+
+
+def _finite_rows(path: Path, points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Leave out points without a place, which depth cameras write where they saw nothing."""
+    finite = np.isfinite(points).all(axis=1)
+    if finite.all() or not finite.any():
+        return points
+    note(
+        path, f"{np.count_nonzero(~finite)} of {len(points)} points have a coordinate that is NaN or infinite; left out"
+    )
+    return points[finite]
 
 
 def _formats() -> str:

@@ -106,8 +106,6 @@ def test_ply_without_faces_is_a_point_cloud(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", points.astype(np.float32))
     cloud = read_cloud(tmp_path / "a.ply", 30)
     np.testing.assert_array_equal(cloud, read_cloud(tmp_path / "a.npy", 30))
-    with pytest.raises(InputError, match="a.ply: 30 points, fewer than the 31 asked for; lower num_points"):
-        read_cloud(tmp_path / "a.ply", 31)
 
 
 def test_y_up_files(tmp_path: Path) -> None:
@@ -132,9 +130,8 @@ def test_y_up_files(tmp_path: Path) -> None:
         ("a.ply", "ply\nformat ascii 1.0\nelement vertex 3\n", "a.ply: not a complete PLY file"),
         ("a.xyz", "1 1 1\n" * 40, "a.xyz: the shape has no extent"),
         ("a.xyz", "0.1 0.2 0.3\n" * 40, "a.xyz: the shape has no extent"),
-        ("a.xyz", "1 2 3\n4 inf 6\n", "a.xyz: point 1 has a coordinate that is NaN or infinite"),
-        ("a.xyz", "1 2 3\n4 5 6\n", "a.xyz: 2 points, fewer than the 32 asked for"),
-        ("a.glb", "", r"a.glb: format '.glb' is unknown; give one of obj, off"),
+        ("a.xyz", "1 nan 3\n4 inf 6\n", "a.xyz: point 0 has a coordinate that is NaN or infinite"),
+        ("a.glb", "", r"a.glb: format '.glb' is unknown; give one of npy, obj, off"),
         ("a", "", r"a: format '\(no suffix\)' is unknown"),
     ],
 )

@@ -1,0 +1,39 @@
+"""Arrays of points: NPY files."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from csgnn_dgl.errors import InputError, reason
+from csgnn_dgl.notes import note
+
+
+def read_npy(path: Path) -> NDArray[np.float64]:
+    """Read the points (N, 3) of an NPY file: an array (points, 3 or more), whose further columns are passed over.
+
+    Raises
+    ------
+    InputError
+        If the file is broken or holds something else.
+    """
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged header makes Python's parser grumble before it fails
+            array = np.load(file, allow_pickle=False)
+    except Exception as error:  # numpy parses the header as Python text, which fails in many ways
+        raise InputError(f"{path}: not a complete NPY file of numbers ({reason(error)}); save it again.") from None
+    shape = getattr(array, "shape", "of several arrays")
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] < 3:
+        raise InputError(f"{path}: the array has shape {shape}; save it as (points, 3).")
+    if array.shape[0] == 3 and array.shape[1] > 8:
+        raise InputError(f"{path}: the array has shape {shape}; save its transpose, (points, 3).")
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{path}: the array has dtype {array.dtype}; save real numbers.")
+    if array.shape[1] > 3:
+        note(path, f"x, y, z are the first three of {array.shape[1]} columns, the others were passed over")
+    return array[:, :3].astype(np.float64)
+
+
+READERS = {".npy": lambda path: (read_npy(path), None)}
