@@ -4,6 +4,7 @@ from csgnn_dgl.models.base import Model, Registry
 from csgnn_dgl.models.classifiers import (
     CLASSIFIERS,
     CSGNN,
+    PRIN,
     RIGCN,
     SFCNN,
     Classifier,
@@ -21,6 +22,7 @@ __all__ = [
     "CSGNN",
     "CSGNNDOS",
     "DOS_MODELS",
+    "PRIN",
     "RIGCN",
     "SFCNN",
     "Classifier",

@@ -3,10 +3,11 @@
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
 from csgnn_dgl.models.classifiers.pointnet import PointNet
+from csgnn_dgl.models.classifiers.prin import PRIN
 from csgnn_dgl.models.classifiers.riconv import RIConv
 from csgnn_dgl.models.classifiers.rigcn import RIGCN
 from csgnn_dgl.models.classifiers.sfcnn import SFCNN
 from csgnn_dgl.models.classifiers.shellnet import ShellNet
 from csgnn_dgl.models.classifiers.sphnet import SPHNet
 
-__all__ = ["CLASSIFIERS", "CSGNN", "RIGCN", "SFCNN", "Classifier", "PointNet", "RIConv", "SPHNet", "ShellNet"]
+__all__ = ["CLASSIFIERS", "CSGNN", "PRIN", "RIGCN", "SFCNN", "Classifier", "PointNet", "RIConv", "SPHNet", "ShellNet"]
