@@ -7,6 +7,7 @@ from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.intra import IntraSphereConv
 from csgnn_dgl.nn.mlp import mlp
 from csgnn_dgl.nn.norm import Norm, NormReLU, without_observing
+from csgnn_dgl.nn.norm_max import NormMax
 from csgnn_dgl.nn.pool import SpherePool
 from csgnn_dgl.nn.radial import RadialConv
 
@@ -15,6 +16,7 @@ __all__ = [
     "Form",
     "IntraSphereConv",
     "Norm",
+    "NormMax",
     "NormReLU",
     "RadialConv",
     "SharedDropout",

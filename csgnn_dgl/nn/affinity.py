@@ -129,4 +129,5 @@ class AffinityMean(nn.Module):
 
 def _spread(squared: Tensor) -> Tensor:
     """Variance of each row (B, P, 1), above 0 where all points lie in one place."""
-    return squared.var(dim=-1, correction=0, keepdim=True).clamp(min=torch.finfo(squared.dtype).tiny)
+    variance = (squared - squared.mean(dim=-1, keepdim=True)).square().mean(dim=-1, keepdim=True)
+    return variance.clamp(min=torch.finfo(squared.dtype).tiny)

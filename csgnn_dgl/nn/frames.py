@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 PLANE = 1e-6
 """Distance from a plane, in the unit of the points, up to which an offset lies in it: roundings of float32."""
@@ -37,10 +38,9 @@ def local_frames(offsets: Tensor, outward: Tensor) -> tuple[Tensor, Tensor]:
     mean = offsets.mean(dim=-2)
     centred = offsets - mean[..., None, :]
     axes = torch.linalg.eigh(centred.mT @ centred).eigenvectors.flip(-1)
-    along = offsets @ axes
-    votes = (along > PLANE).sum(dim=-2) - (along < -PLANE).sum(dim=-2)
+    votes = hardshrink(offsets @ axes, PLANE).sign().sum(dim=-2)
     of_mean, of_outward = (torch.stack([mean, outward], dim=-2) @ axes).unbind(-2)
-    side = torch.where(votes != 0, votes.double(), torch.where(of_mean.abs() > PLANE, of_mean, of_outward))
+    side = torch.where(votes != 0, votes, torch.where(of_mean.abs() > PLANE, of_mean, of_outward))
     return mean, torch.where(side[..., None, :] < 0, -axes, axes)
 
 
