@@ -17,6 +17,7 @@ from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.frames import in_frames, local_frames
 from csgnn_dgl.nn.mlp import mlp
 from csgnn_dgl.nn.norm import Norm, NormReLU
+from csgnn_dgl.nn.norm_max import NormMax
 from csgnn_dgl.nn.ops.points import farthest_points, gather, nearest
 
 EPS = 1e-3
@@ -147,13 +148,13 @@ class RIGCN(Classifier):
 
         local, merged, last = channels(64, 64, 128), channels(256, 128, 256, 256), channels(256, 512, 1024)
         second, wide = channels(256, 256, 256), last[-1]
-        self.plain = mlp(3, *local, eps=EPS)
-        self.dilated = mlp(3, *local, eps=EPS)
+        self.plain = _pooled(3, *local)
+        self.dilated = _pooled(3, *local)
         self.merge = mlp(2 * local[-1], *merged[1:], eps=EPS)
         self.second = _Neighbourhood(merged[-1], *second)
         self.third = _Neighbourhood(second[-1], *last)
         self.mean = AffinityMean(form)
-        self.graphs = nn.ModuleList(mlp(inner, wide, eps=EPS) for inner in (merged[-1], second[-1], wide))
+        self.graphs = nn.ModuleList(_pooled(inner, wide) for inner in (merged[-1], second[-1], wide))
         hidden = channels(512, 256)
         self.head = mlp(3 * wide, *hidden, eps=EPS, dropout=dropout)
         self.classify = nn.Linear(hidden[-1], self.num_classes)
@@ -192,7 +193,7 @@ class RIGCN(Classifier):
         mean, axes = local_frames(dilated, chosen - cloud.mean(dim=1, keepdim=True))
         dtype = self.classify.weight.dtype
         branches = ((self.plain, plain), (self.dilated, dilated))
-        maxima = [layers(in_frames(offsets, mean, axes).to(dtype)).amax(dim=2) for layers, offsets in branches]
+        maxima = [layers(in_frames(offsets, mean, axes).to(dtype)) for layers, offsets in branches]
         features = self.merge(torch.cat(maxima, dim=-1))
         answers = [self._answer(0, features, squared, around[3])]
         for stage, layers in enumerate((self.second, self.third), 1):
@@ -218,7 +219,7 @@ class RIGCN(Classifier):
         return [*matrices, *(parameter for norm in norms for parameter in norm.parameters())]
 
     def _answer(self, stage: int, features: Tensor, squared: Tensor, count: int) -> Tensor:
-        return self.graphs[stage](self.mean(features, squared, count)).amax(dim=1)
+        return self.graphs[stage](self.mean(features, squared, count))
 
     def _counts(self) -> tuple[int, ...]:
         """Return the neighbours of the three stages and of their graphs, and the dilation."""
@@ -254,6 +255,12 @@ class RIGCN(Classifier):
             )
 
 
+def _pooled(*widths: int) -> nn.Sequential:
+    """Return linear layers with norm and ReLU, and the maximum over neighbours: (..., K, C) to (..., C')."""
+    *_, inner, outer = widths
+    return nn.Sequential(*mlp(*widths[:-1], eps=EPS), nn.Linear(inner, outer), NormMax(outer, eps=EPS, slope=0.0))
+
+
 class _Neighbourhood(nn.Module):
     """Layers on the coordinates and features of each neighbour, and the maximum over the neighbours.
 
@@ -267,9 +274,9 @@ class _Neighbourhood(nn.Module):
     def __init__(self, in_channels: int, *widths: int) -> None:
         super().__init__()
         self.first = nn.Linear(3 + in_channels, widths[0])
-        self.rest = nn.Sequential(NormReLU(widths[0], EPS), *mlp(*widths, eps=EPS))
+        self.rest = nn.Sequential(NormReLU(widths[0], EPS), *_pooled(*widths))
 
     def forward(self, coordinates: Tensor, features: Tensor, near: Tensor) -> Tensor:
         of_place, of_features = self.first.weight.split([3, features.shape[-1]], dim=1)
         hidden = gather(linear(features, of_features, self.first.bias), near) + linear(coordinates, of_place)
-        return self.rest(hidden).amax(dim=2)
+        return self.rest(hidden)

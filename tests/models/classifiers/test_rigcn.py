@@ -186,7 +186,7 @@ def test_the_model_is_what_the_paper_describes() -> None:
         for own, of in zip(sets, (offsets[:k1], offsets[::dilation]), strict=True):
             own.append((of - frames[-1][0]) @ frames[-1][1])
     branches = zip((model.plain, model.dilated), sets, strict=True)
-    both = [layers(torch.tensor(np.array(own))).amax(dim=1) for layers, own in branches]
+    both = [layers(torch.tensor(np.array(own))) for layers, own in branches]
     features = model.merge(torch.cat(both, dim=1))
     answers = [graph_answer(model, 0, centres, features, edges[0])]
     for stage, layers, k in ((1, model.second, k2), (2, model.third, k3)):
@@ -196,14 +196,14 @@ def test_the_model_is_what_the_paper_describes() -> None:
             near = nearest(centre, before, k)
             coordinates = torch.tensor((before[near] - centre - mean) @ axes)
             rows.append(torch.cat([coordinates, features[near]], dim=1))
-        features = layers.rest(layers.first(torch.stack(rows))).amax(dim=1)
+        features = layers.rest(layers.first(torch.stack(rows)))
         answers.append(graph_answer(model, stage, centres, features, edges[stage]))
     wanted = model.classify(model.head(torch.cat(answers)[None]))
     torch.testing.assert_close(model(points[None]), wanted, **TOLERANCE[torch.float64])
 
 
 def graph_answer(model: RIGCN, stage: int, points: np.ndarray, features: Tensor, count: int) -> Tensor:
-    return model.graphs[stage](torch.tensor(affinity_by_loops(points, count)) @ features).amax(dim=0)
+    return model.graphs[stage](torch.tensor(affinity_by_loops(points, count)) @ features)
 
 
 @pytest.mark.parametrize("points", [clouds(), box()], ids=["round", "box"])
