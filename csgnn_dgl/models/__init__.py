@@ -4,6 +4,7 @@ from csgnn_dgl.models.base import Model, Registry
 from csgnn_dgl.models.classifiers import (
     CLASSIFIERS,
     CSGNN,
+    DGCNN,
     PRIN,
     RIGCN,
     SFCNN,
@@ -21,6 +22,7 @@ __all__ = [
     "CLASSIFIERS",
     "CSGNN",
     "CSGNNDOS",
+    "DGCNN",
     "DOS_MODELS",
     "PRIN",
     "RIGCN",

@@ -8,6 +8,7 @@ from csgnn_dgl.nn.intra import IntraSphereConv
 from csgnn_dgl.nn.mlp import mlp
 from csgnn_dgl.nn.norm import Norm, NormReLU, without_observing
 from csgnn_dgl.nn.norm_max import NormMax
+from csgnn_dgl.nn.point_edge import PointEdgeConv
 from csgnn_dgl.nn.pool import SpherePool
 from csgnn_dgl.nn.radial import RadialConv
 
@@ -18,6 +19,7 @@ __all__ = [
     "Norm",
     "NormMax",
     "NormReLU",
+    "PointEdgeConv",
     "RadialConv",
     "SharedDropout",
     "SphereEdgeConv",

@@ -2,6 +2,7 @@
 
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
+from csgnn_dgl.models.classifiers.dgcnn import DGCNN
 from csgnn_dgl.models.classifiers.pointnet import PointNet
 from csgnn_dgl.models.classifiers.prin import PRIN
 from csgnn_dgl.models.classifiers.riconv import RIConv
@@ -10,4 +11,16 @@ from csgnn_dgl.models.classifiers.sfcnn import SFCNN
 from csgnn_dgl.models.classifiers.shellnet import ShellNet
 from csgnn_dgl.models.classifiers.sphnet import SPHNet
 
-__all__ = ["CLASSIFIERS", "CSGNN", "PRIN", "RIGCN", "SFCNN", "Classifier", "PointNet", "RIConv", "SPHNet", "ShellNet"]
+__all__ = [
+    "CLASSIFIERS",
+    "CSGNN",
+    "DGCNN",
+    "PRIN",
+    "RIGCN",
+    "SFCNN",
+    "Classifier",
+    "PointNet",
+    "RIConv",
+    "SPHNet",
+    "ShellNet",
+]

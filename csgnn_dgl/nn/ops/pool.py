@@ -11,6 +11,7 @@ from csgnn_dgl._compilers import traced
 from csgnn_dgl.allocator import empty
 from csgnn_dgl.graphs.relation import PoolingRelation
 from csgnn_dgl.nn.ops import library
+from csgnn_dgl.nn.ops.neighbourhoods import Neighbourhoods
 from csgnn_dgl.nn.ops.registry import LIBRARY, NAMESPACE, register, transformed
 
 
@@ -20,12 +21,17 @@ def neighbour_max(features: Tensor, relation: PoolingRelation, kernel: bool) -> 
     The gradient goes to the first of equal sources. A NaN is larger than everything.
     """
     if kernel:
-        edges = (relation.sources, relation.offsets, relation.targets, relation.places, relation.reverse_offsets)
-        wanted = torch.is_grad_enabled() and features.requires_grad
-        return _neighbour_max(features, *edges, wanted)[0]
+        return neighbour_max_by_kernel(features, relation)
     if traced() or transformed():
         return _by_comparing(features, relation)
     return _LargestOfRows.apply(features, relation)
+
+
+def neighbour_max_by_kernel(features: Tensor, relation: PoolingRelation | Neighbourhoods) -> Tensor:
+    """Compute `neighbour_max` with the kernel, also over neighbourhoods that have no other tables."""
+    edges = (relation.sources, relation.offsets, relation.targets, relation.places, relation.reverse_offsets)
+    wanted = torch.is_grad_enabled() and features.requires_grad
+    return _neighbour_max(features, *edges, wanted)[0]
 
 
 def _by_comparing(features: Tensor, relation: PoolingRelation) -> Tensor:
