@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.formats import READERS
 from csgnn_dgl.data.clouds.records import LARGEST_COORDINATE, SMALLEST_EXTENT, PointClouds
-from csgnn_dgl.data.clouds.sampling import sample_mesh
+from csgnn_dgl.data.clouds.sampling import resampled, sample_mesh
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
@@ -74,8 +74,7 @@ def read_cloud(
         points = sample_mesh(path, points, faces, num_points, rng)
     elif len(points) < num_points:
         note(path, f"clouds of fewer points are resampled to {num_points}: some points come several times")
-        extra = rng.choice(len(points), num_points % len(points), replace=False)
-        points = points[np.concatenate([np.tile(np.arange(len(points)), num_points // len(points)), np.sort(extra)])]
+        points = points[resampled(len(points), num_points, rng)]
     elif len(points) > num_points:
         points = points[np.sort(rng.choice(len(points), num_points, replace=False))]
     if np.ptp(points, axis=0).max() < SMALLEST_EXTENT:

@@ -23,3 +23,9 @@ def sample_mesh(
         raise InputError(f"{path}: the mesh has no surface (its area is 0); repair or remove it.")
     points, _ = trimesh.sample.sample_surface(mesh, num_points, seed=rng)
     return np.asarray(points, dtype=np.float64) * scale
+
+
+def resampled(count: int, wanted: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return which of `count` points make a cloud of `wanted`: all as often as they go into it, and some once more."""
+    extra = rng.choice(count, wanted % count, replace=False)
+    return np.concatenate([np.tile(np.arange(count), wanted // count), np.sort(extra)])

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from csgnn_dgl.data.clouds.folders import class_folders, read_folder
-from csgnn_dgl.data.clouds.modelnet import read_modelnet40
+from csgnn_dgl.data.clouds.modelnet import hdf5_files, read_modelnet40
 from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.data.clouds.shapes import builtin_shapes
 from csgnn_dgl.data.splits import CLOUD_SPLITS
@@ -60,10 +60,11 @@ def load(
             f"data source {str(source)!r} {found}; give 'builtin', the folder of modelnet40_ply_hdf5_2048 (fetched "
             f"by `python -m pipelines.modelnet download .`), or a folder of classes (class/train/*, class/test/*)."
         )
-    if any((folder / f"{name}_files.txt").exists() for name in CLOUD_SPLITS) or any(folder.glob("ply_data_*.h5")):
-        return read_modelnet40(folder, split, up_axis, num_points)
-    if class_folders(folder):
+    listed = any((folder / f"{name}_files.txt").exists() for name in CLOUD_SPLITS)
+    if not listed and class_folders(folder):
         return read_folder(folder, split, num_points, seed, "z" if up_axis == "auto" else up_axis, progress)
+    if listed or hdf5_files(folder):
+        return read_modelnet40(folder, split, up_axis, num_points)
     inside = folder / "modelnet40_ply_hdf5_2048"
     hint = f"did you mean {str(inside)!r}?" if inside.is_dir() else "see the README on arranging your own data."
     raise InputError(

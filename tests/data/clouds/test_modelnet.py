@@ -8,14 +8,16 @@ import pytest
 
 from csgnn_dgl.data import CloudDataset, read_modelnet40
 from csgnn_dgl.errors import InputError
-from tests.tolerances import printed
+from tests.tolerances import ROUNDED, printed
 
 RNG = np.random.default_rng(1)
 
 
 def write_file(path: Path, num_points: int = 2048, shapes: int = 3, **replaced: Any) -> np.ndarray:
     """Write an HDF5 file; None as a replacement leaves the key out. Return the points."""
-    points = RNG.uniform(-1, 1, (shapes, num_points, 3)).astype(np.float32)
+    points = RNG.uniform(-1, 1, (shapes, num_points, 3))
+    points -= points.mean(axis=1, keepdims=True)
+    points = (points / np.linalg.norm(points, axis=-1).max(axis=1)[:, None, None]).astype(np.float32)
     content = {"data": points, "label": np.arange(shapes, dtype=np.uint8)[:, None] % 2} | replaced
     with h5py.File(path, "w") as file:
         for key, value in content.items():
@@ -100,16 +102,16 @@ BAD_POINTS[1, 7] = np.nan
     [
         ({"data": None}, r"ply_data_train0.h5: there is no data set 'data' \(found: label\)"),
         ({"label": None}, r"ply_data_train0.h5: there is no data set 'label' \(found: data\)"),
-        ({"data": np.zeros((3, 2048, 2), np.float32)}, r"ply_data_train0.h5: 'data' has shape \(3, 2048, 2\)"),
-        ({"data": np.zeros((3, 2048), np.float32)}, r"ply_data_train0.h5: 'data' has shape \(3, 2048\)"),
-        ({"data": np.zeros((3, 2048, 3), np.int32)}, "ply_data_train0.h5: 'data' has dtype int32"),
+        ({"data": np.zeros((3, 2048, 2), np.float32)}, r"ply_data_train0.h5: the points have shape \(3, 2048, 2\)"),
+        ({"data": np.zeros((3, 2048), np.float32)}, r"ply_data_train0.h5: the points have shape \(3, 2048\)"),
+        ({"data": np.zeros((3, 2048, 3), np.int32)}, "ply_data_train0.h5: the points have dtype int32"),
         ({"data": BAD_POINTS + 1.0}, "ply_data_train0.h5: cloud 1 has a coordinate that is NaN"),
         ({"data": BAD_POINTS[:1]}, "ply_data_train0.h5: 1 clouds but 3 labels"),
-        ({"data": np.zeros((3, 1000, 3), np.float32)}, "1000 points per shape, fewer than the 1024 asked for"),
+        ({"data": np.zeros((3, 3, 2048), np.float32)}, r"the points have shape \(3, 3, 2048\); swap the last two axes"),
         ({"data": np.zeros((3, 1500, 3), np.float32)}, "1500 points per shape do not tell which axis is up"),
         ({"data": np.zeros((3, 2048, 3), np.float32)}, "ply_data_train0.h5: cloud 0 has no extent"),
         ({"label": np.array([0, 1, 2])}, r"ply_data_train0.h5: label 2 of shape 2 is out of range.*0\.\.1"),
-        ({"label": np.array([0.0, 1.0, 0.0])}, "ply_data_train0.h5: the labels have dtype float64"),
+        ({"label": np.array([0.0, 0.5, 0.0])}, "ply_data_train0.h5: the labels have shape .3,. and dtype float64"),
         ({"name": np.array([b"one"])}, "ply_data_train0.h5: 3 clouds but 1 names"),
     ],
 )
@@ -171,3 +173,87 @@ def test_bad_arguments(folder: Path) -> None:
         read_modelnet40(folder, "train", up_axis="x")
     with pytest.raises(InputError, match="nowhere: there is no such folder"):
         read_modelnet40(folder / "nowhere", "train")
+
+
+def write_scans(folder: Path, split: str, labels: list[int], num_points: int = 2048, **names: str) -> np.ndarray:
+    """Write a file as ScanObjectNN has them: no lists, a mask beside the points, neither centred nor scaled."""
+    points = RNG.uniform(0, 5, (len(labels), num_points, 3)).astype(np.float32)
+    with h5py.File(folder / f"{split}_objectdataset.h5", "w") as file:
+        file[names.get("data", "data")], file[names.get("label", "label")] = points, np.array(labels)
+        file["mask"] = np.zeros((len(labels), num_points), np.int32)
+    return points
+
+
+def test_other_data_sets_are_read_without_lists_and_it_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = write_scans(tmp_path, "training", [0, 4, 1])
+    write_scans(tmp_path, "test", [2, 5])
+    clouds = read_modelnet40(tmp_path, "train")
+    np.testing.assert_array_equal(clouds.labels, [0, 4, 1])
+    np.testing.assert_array_equal(clouds.points[..., 2], stored[:, :1024, 1])
+    assert clouds.class_names == tuple(f"class {number}" for number in range(6))
+    assert read_modelnet40(tmp_path, "test").class_names == clouds.class_names
+    served = CloudDataset(clouds).__getitems__(range(3))["points"].numpy()
+    np.testing.assert_allclose(served.mean(axis=1), 0, **ROUNDED)
+    np.testing.assert_allclose(np.linalg.norm(served, axis=-1).max(axis=1), 1, **ROUNDED)
+    place = f"{tmp_path} (train)"
+    assert sorted(caplog.messages[:4]) == sorted(
+        [
+            f"{place}: no train_files.txt: read training_objectdataset.h5",
+            f"{place}: no shape_names.txt: 6 classes by their labels",
+            f"{tmp_path / 'training_objectdataset.h5'}: 2048 points per shape are taken to be y up; data.up_axis says "
+            "otherwise",
+            f"{place}: the clouds are not centred and scaled to the unit ball in the files; they will be",
+        ]
+    )
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_labels_may_be_counted_from_1(tmp_path: Path, listed: bool, caplog: pytest.LogCaptureFixture) -> None:
+    write_scans(tmp_path, "train", [1, 3, 2])
+    write_scans(tmp_path, "test", [2, 1])  # no shape of the last class
+    if listed:
+        (tmp_path / "classes.txt").write_text("bed\ncar\nsofa\n")
+    for split, labels in (("train", [0, 2, 1]), ("test", [1, 0])):
+        clouds = read_modelnet40(tmp_path, split)
+        np.testing.assert_array_equal(clouds.labels, labels)
+        assert clouds.class_names == (("bed", "car", "sofa") if listed else ("class 1", "class 2", "class 3"))
+    assert any("counted from 1" in message for message in caplog.messages)
+
+
+def test_a_split_without_the_first_class_is_still_counted_from_0(tmp_path: Path) -> None:
+    write_scans(tmp_path, "train", [0, 3, 2])
+    write_scans(tmp_path, "test", [2, 3])
+    (tmp_path / "shape_names.txt").write_text("bed\ncar\nsofa\ntable\n")
+    np.testing.assert_array_equal(read_modelnet40(tmp_path, "test").labels, [2, 3])
+
+
+def test_other_names_of_points_and_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored = write_scans(tmp_path, "train", [0, 1], 1024, data="Points", label="y")
+    np.testing.assert_array_equal(read_modelnet40(tmp_path, "train").points, stored)
+    file = tmp_path / "train_objectdataset.h5"
+    assert f"{file}: data is called 'Points'" in caplog.messages
+    assert f"{file}: label is called 'y'" in caplog.messages
+
+
+def test_further_coordinates_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    points = RNG.normal(size=(2, 1024, 6)).astype(np.float32)
+    with h5py.File(tmp_path / "train.h5", "w") as file:
+        file["data"], file["label"] = points, np.array([0.0, 1.0])
+    np.testing.assert_array_equal(read_modelnet40(tmp_path, "train").points, points[:, :, :3])
+    assert f"{tmp_path / 'train.h5'}: x, y, z are the first three of 6 coordinates, the others were passed over" in (
+        caplog.messages
+    )
+
+
+def test_clouds_of_few_points_are_resampled(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stored = write_file(folder / "ply_data_train0.h5", 1024)
+    found = read_modelnet40(folder, "train", num_points=1500).points
+    np.testing.assert_array_equal(found[:, :1024], stored)
+    for cloud, own in zip(found, stored, strict=True):
+        assert len(np.unique(cloud[1024:], axis=0)) == 476
+        assert {tuple(point) for point in cloud[1024:]} <= {tuple(point) for point in own}
+    assert caplog.messages == [
+        f"{folder / 'ply_data_train0.h5'}: clouds of fewer points are resampled to 1500: some points come several times"
+    ]
