@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -26,6 +28,8 @@ class Section:
         Heading.
     figures
         Captions and figures, by the names of their files.
+    arrays
+        What all this was computed from: arrays by name, by the names of their ``.npz`` files.
     """
 
     table: str
@@ -33,6 +37,7 @@ class Section:
     legend: str = ""
     title: str = "Test results"
     figures: Mapping[str, tuple[str, Figure]] = dataclasses.field(default_factory=dict)
+    arrays: Mapping[str, Mapping[str, NDArray[Any]]] = dataclasses.field(default_factory=dict)
 
     @property
     def text(self) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.base import plain
@@ -40,7 +42,7 @@ class Results:
     report
         The tables and their legends, in Markdown.
     sections
-        The same with figures; empty where the results were read from a file.
+        The same with figures and arrays; empty where the results were read from a file.
     """
 
     task: str
@@ -78,7 +80,13 @@ class Results:
         )
 
     def write(self, folder: str | os.PathLike[str]) -> Path:
-        """Write ``results.json``, ``results.md`` and the figures into a folder, made if missing; return the first."""
+        """Write figures, arrays, ``results.md`` and last ``results.json`` into a folder, made if missing.
+
+        Returns
+        -------
+        Path
+            The file that was written last: where it is, all of them are whole.
+        """
         place = Path(folder)
         lines = [f"# {self.sections[0].title}" if self.sections else "# Test results"]
         for number, section in enumerate(self.sections):
@@ -91,6 +99,9 @@ class Results:
                 lines += ["", f"![{caption}]({name})"]
                 with atomic_write(place / name) as file:
                     figure.savefig(file, dpi=110)
+            for name, arrays in section.arrays.items():
+                with atomic_write(place / name) as file:
+                    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         with atomic_write(place / "results.md") as file:
             file.write_text("\n".join([*lines, ""]), encoding="utf-8")
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}

@@ -129,7 +129,7 @@ class RunFolder(Checkpoint):
     ``config.yaml``             the resolved config, as given
     ``checkpoints/last.ckpt``   after every epoch: everything needed to go on exactly
     ``checkpoints/best.ckpt``   the epoch with the best `monitor` (equal ones: the lower validation loss)
-    ``history.json``            what was measured in each epoch
+    ``history.json``            what was measured in each epoch; optimiser steps, seconds and CPU seconds until then
     ``tensorboard/``            the same, and every step's loss and rate, for TensorBoard
     ``curve.png``               the same over the epochs: when the training ends, or is interrupted and can still say so
     ==========================  ==================================================================================
@@ -172,9 +172,9 @@ class RunFolder(Checkpoint):
         self.monitor, self.sign, self.panels = monitor, 1.0 if mode == "max" else -1.0, panels or {"loss": "loss"}
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self._ready = False
-        self._epoch_start = time.perf_counter()
+        self._epoch_start = time.perf_counter(), time.process_time()
 
     @property
     def run(self) -> Run:
@@ -197,7 +197,7 @@ class RunFolder(Checkpoint):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
-        self._epoch_start = time.perf_counter()
+        self._epoch_start = time.perf_counter(), time.process_time()
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Write history and checkpoints of the epoch."""
@@ -205,10 +205,12 @@ class RunFolder(Checkpoint):
         if not epoch_is_whole(trainer) or (self.history and self.history[-1]["epoch"] >= epoch):
             return
         measured = {key: float(value) for key, value in trainer.callback_metrics.items() if "step" not in key}
-        now = time.perf_counter()
-        self.seconds += now - self._epoch_start
+        now = time.perf_counter(), time.process_time()
+        self.seconds += now[0] - self._epoch_start[0]
+        self.cpu_seconds += now[1] - self._epoch_start[1]
         self._epoch_start = now
-        entry = {"epoch": float(epoch), "seconds": self.seconds, **dict(sorted(measured.items()))}
+        spent = {"steps": trainer.global_step, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        entry = {"epoch": float(epoch), **spent, **dict(sorted(measured.items()))}
         self.history.append(entry)
         improved = self.monitor in entry and (self.best is None or self._rank(entry) > self._rank(self.best))
         if improved:
@@ -230,14 +232,16 @@ class RunFolder(Checkpoint):
         self.on_train_end(trainer, pl_module)
 
     def state_dict(self) -> dict[str, Any]:
-        """History, best epoch and seconds so far."""
-        return {"history": self.history, "best": self.best, "seconds": self.seconds}
+        """History, best epoch and time so far."""
+        spent = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
+        return {"history": self.history, "best": self.best, **spent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from them."""
         self.history = list(state_dict["history"])
         self.best = state_dict["best"]
         self.seconds = float(state_dict["seconds"])
+        self.cpu_seconds = float(state_dict.get("cpu_seconds", 0.0))
 
     def _rank(self, entry: dict[str, float]) -> tuple[float, float]:
         value = self.sign * entry[self.monitor]

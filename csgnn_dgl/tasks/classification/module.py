@@ -96,4 +96,6 @@ class ClassificationModule(TrainingModule):
         else:
             clouds, rotations, votes = data.validation_clouds, (data.train_rotation,), 1
         views = answers.reshape(len(rotations), votes, *answers.shape[1:])
-        return score_views(views, torch.as_tensor(clouds.labels)[items], tuple(rotations), votes)
+        labels = torch.as_tensor(clouds.labels)[items]
+        self.labels = labels.numpy()
+        return score_views(views, labels, tuple(rotations), votes)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.symmetry import SO3Error
-from csgnn_dgl.tasks.classification.evaluation import Score, measure_so3_error
+from csgnn_dgl.tasks.classification.evaluation import Score, measure_consistency, measure_so3_error
 from csgnn_dgl.tasks.classification.figures import confusion_figure, so3_error_figure
 from csgnn_dgl.tasks.classification.module import ClassificationModule
 from csgnn_dgl.training.report import Section, markdown_table
+
+PREDICTIONS = "predictions.npz"
+"""File of the class that each test shape was given: ``predicted`` (lines of the table, shapes), and the ``labels``."""
 
 LEGEND = (
     "Accuracy is the share of all shapes, class mean the mean over the classes of the share of their shapes. "
@@ -36,11 +43,45 @@ def report(tested: Mapping[str, ClassificationModule]) -> Section:
     scores = [(name, score) for name, module in tested.items() for score in module.scores]
     return Section(
         table=results_table(scores),
-        values=[{"name": name, **dataclasses.asdict(score)} for name, score in scores],
+        values=[{"name": name, **_values(score)} for name, score in scores],
         legend=LEGEND,
         figures={
             "confusion.png": ("Confusion matrices", confusion_figure([item for _, item in scores], one.class_names))
         },
+        arrays={PREDICTIONS: _predictions(tested)},
+    )
+
+
+def _values(score: Score) -> dict[str, Any]:
+    values = dataclasses.asdict(score)
+    del values["predicted"]  # in `PREDICTIONS`
+    return values
+
+
+def _predictions(tested: Mapping[str, ClassificationModule]) -> dict[str, NDArray[Any]]:
+    """Return which class was given to each shape, for each line of the table, and what would have been right."""
+    scores = [(name, score) for name, module in tested.items() for score in module.scores]
+    labels = next(iter(tested.values())).labels
+    return {
+        "model": np.array([name for name, _ in scores]),
+        "rotation": np.array([score.rotation for _, score in scores]),
+        "votes": np.array([score.votes for _, score in scores]),
+        "predicted": np.stack([score.predicted for _, score in scores]),
+        "labels": labels,
+    }
+
+
+def consistency_report(module: ClassificationModule) -> Section:
+    """Measure how often the answer for 200 test shapes survives 10 random rotations."""
+    found = measure_consistency(module.network, module.data.test_clouds, module.trainer.strategy.root_device)
+    return Section(
+        title="Consistency under rotation",
+        table=markdown_table(
+            ("shapes", "copies of each", "same answer"),
+            [(str(found.num_clouds), str(found.copies), f"{100 * found.share:.1f} %")],
+        ),
+        legend="Share of the randomly rotated copies of test shapes that got the answer of the unrotated shape.",
+        values=dataclasses.asdict(found),
     )
 
 

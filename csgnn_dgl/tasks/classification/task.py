@@ -2,7 +2,7 @@
 
 from csgnn_dgl.tasks.classification.data import ModelNetData
 from csgnn_dgl.tasks.classification.module import ClassificationModule
-from csgnn_dgl.tasks.classification.report import report, so3_error_report
+from csgnn_dgl.tasks.classification.report import consistency_report, report, so3_error_report
 from csgnn_dgl.training.task import Task
 
 TASK = Task(
@@ -21,5 +21,5 @@ TASK = Task(
     },
     report=report,
     links=("num_points", "num_classes"),
-    extras={"so3_error": so3_error_report},
+    extras={"so3_error": so3_error_report, "consistency": consistency_report},
 )
