@@ -7,7 +7,7 @@ from pipelines.__main__ import main, programs
 def test_every_program_is_listed_with_what_it_does(capsys):
     assert main(["--help"]) == main([]) == 0
     shown = capsys.readouterr().out
-    assert list(programs()) == ["benchmark", "compare", "dos", "modelnet"]
+    assert list(programs()) == ["audit", "benchmark", "compare", "dos", "modelnet"]
     for name, text in programs().items():
         assert f"  {name:<12}{text}\n" in shown
     assert "Train and test classifiers of point clouds." in shown
@@ -26,4 +26,5 @@ def test_programs_say_how_they_were_called(capsys):
 
 def test_other_names_are_refused(capsys):
     assert main(["cli"]) == 2
-    assert capsys.readouterr().err == "error: 'cli' is no program; give one of benchmark, compare, dos, modelnet\n"
+    known = ", ".join(programs())
+    assert capsys.readouterr().err == f"error: 'cli' is no program; give one of {known}\n"
