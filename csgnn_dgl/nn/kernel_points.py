@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from csgnn_dgl._dgl import require_dgl
-from csgnn_dgl.nn.ops.ragged import Neighbourhoods, bags, from_counts
+from csgnn_dgl.nn.ops.ragged import Neighbourhoods, weighted_sums
 
 NUM_KERNEL_POINTS = 15
 
@@ -91,11 +91,14 @@ class KernelPointConv(nn.Module):
         """Return Σ_i h_k(x_i - x) f_i (M, K, C), from the pairs of a neighbour and a kernel point near it."""
         vectors = neighbourhoods.vectors.to(self.kernel_points.dtype)
         kernel, edge = self._near(vectors.detach())
-        gaps = vectors.index_select(1, edge) - self.kernel_points.t().index_select(1, kernel)
-        influence = (1 - torch.linalg.vector_norm(gaps, dim=0) / self.extent).clamp(min=0)
+        x, y, z = vectors.index_select(1, edge) - self.kernel_points.t().index_select(1, kernel)
+        squared = x * x + y * y + z * z
+        distance = squared.clamp(min=torch.finfo(squared.dtype).tiny).sqrt()  # whose slope at 0 would be infinite
+        influence = (1 - distance / self.extent).clamp(min=0)
         queries = neighbourhoods.num_queries
-        sizes = torch.bincount(kernel * queries + neighbourhoods.query[edge], minlength=NUM_KERNEL_POINTS * queries)
-        sums = bags(features, neighbourhoods.support[edge], from_counts(sizes), "sum", influence)
+        place = kernel * queries + neighbourhoods.query.index_select(0, edge)
+        support = neighbourhoods.support.index_select(0, edge)
+        sums = weighted_sums(features, influence, support, place, NUM_KERNEL_POINTS * queries)
         return sums.view(NUM_KERNEL_POINTS, queries, -1).transpose(0, 1)
 
     @torch.no_grad()

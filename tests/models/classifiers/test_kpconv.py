@@ -1,5 +1,6 @@
 """KPConv: its parameters block by block, its forms, the order of points, and what a rotation does to it."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from csgnn_dgl.data.clouds.sources import load
 from csgnn_dgl.geometry import random_rotations
+from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.classifiers.kpconv import KPConv
 from csgnn_dgl.nn import Norm
 from csgnn_dgl.nn.kernel_points import KernelPointConv
+from csgnn_dgl.nn.ops.ragged import coarser, grid_subsampling, within_radius
 from csgnn_dgl.testing import rotate_points
 from tests.tolerances import ROUNDED, TOLERANCE, approx, assert_same_up_to_scale
 
@@ -139,3 +143,15 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
 def test_points_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValueError, match="^cloud 1 of the batch has a coordinate that is NaN or infinite"):
         small()(torch.stack([torch.ones(9, 3), torch.full((9, 3), torch.nan)]))
+
+
+def test_real_clouds_have_the_points_and_neighbours_that_others_counted(modelnet40_folder: Path) -> None:
+    points = torch.as_tensor(load(str(modelnet40_folder), "test", num_points=1024).points[:60])
+    level, radius = grid_subsampling(scale_to_unit_ball(points), 0.06), 0.15
+    sizes, neighbours = [], []
+    for _ in range(5):
+        sizes.append(round(len(level.points) / 60))
+        neighbours.append(round(len(within_radius(level, level, radius).query) / len(level.points)))
+        level, radius = coarser(level), 2 * radius
+    assert sizes == [488, 178, 61, 22, 9]
+    assert neighbours[:3] == [20, 23, 22]
