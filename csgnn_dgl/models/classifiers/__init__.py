@@ -3,6 +3,7 @@
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
 from csgnn_dgl.models.classifiers.dgcnn import DGCNN
+from csgnn_dgl.models.classifiers.kpconv import KPConv
 from csgnn_dgl.models.classifiers.pointnet import PointNet
 from csgnn_dgl.models.classifiers.prin import PRIN
 from csgnn_dgl.models.classifiers.riconv import RIConv
@@ -19,6 +20,7 @@ __all__ = [
     "RIGCN",
     "SFCNN",
     "Classifier",
+    "KPConv",
     "PointNet",
     "RIConv",
     "SPHNet",
