@@ -10,6 +10,7 @@ from csgnn_dgl.nn.norm import Norm, NormReLU, without_observing
 from csgnn_dgl.nn.norm_max import NormMax
 from csgnn_dgl.nn.point_edge import PointEdgeConv
 from csgnn_dgl.nn.pool import SpherePool
+from csgnn_dgl.nn.pooled import PooledLinear
 from csgnn_dgl.nn.radial import RadialConv
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "NormMax",
     "NormReLU",
     "PointEdgeConv",
+    "PooledLinear",
     "RadialConv",
     "SharedDropout",
     "SphereEdgeConv",

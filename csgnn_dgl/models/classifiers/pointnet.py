@@ -12,6 +12,7 @@ from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.nn.mlp import mlp
 from csgnn_dgl.nn.moments import num_processes
+from csgnn_dgl.nn.pooled import PooledLinear
 
 EPS = 1e-3
 """ε of the norms, as in the authors' code."""
@@ -80,7 +81,7 @@ class PointNet(Classifier):
         self.point_transform = TNet(3) if t_nets else None
         self.point_layers = mlp(3, 64, 64, eps=EPS)
         self.feature_transform = TNet(64) if t_nets else None
-        self.feature_layers = mlp(64, 64, 128, 1024, eps=EPS)
+        self.feature_layers = nn.Sequential(mlp(64, 64, 128, eps=EPS), PooledLinear(128, 1024, eps=EPS))
         self.head = mlp(1024, 512, 256, eps=EPS, dropout=dropout)
         self.output = nn.Linear(256, self.num_classes)
         for module in (self.point_layers, self.feature_layers, self.head, self.output):
@@ -129,7 +130,7 @@ class PointNet(Classifier):
         if self.feature_transform is not None:
             transforms = self.feature_transform(features)
             features = features @ transforms
-        return self.output(self.head(self.feature_layers(features).amax(dim=1))), transforms
+        return self.output(self.head(self.feature_layers(features))), transforms
 
 
 class TNet(nn.Module):
@@ -148,7 +149,7 @@ class TNet(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.channels = channels
-        self.layers = mlp(channels, 64, 128, 1024, eps=EPS)
+        self.layers = nn.Sequential(mlp(channels, 64, 128, eps=EPS), PooledLinear(128, 1024, eps=EPS))
         self.head = mlp(1024, 512, 256, eps=EPS)
         self.matrix = nn.Linear(256, channels**2)
         draw(self)
@@ -156,7 +157,7 @@ class TNet(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the matrices; see the class."""
-        matrices = self.matrix(self.head(self.layers(features).amax(dim=1)))
+        matrices = self.matrix(self.head(self.layers(features)))
         identity = torch.eye(self.channels, dtype=matrices.dtype, device=matrices.device)
         return matrices.unflatten(1, identity.shape) + identity
 

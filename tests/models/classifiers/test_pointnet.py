@@ -30,7 +30,7 @@ def settled(dtype: torch.dtype = torch.float64, **arguments: Any) -> PointNet:
 
 def through(layers: nn.Module, vector: np.ndarray) -> np.ndarray:
     """One vector through linear layers and norms with ReLU, in NumPy."""
-    for layer in layers.modules():
+    for layer in layers.modules():  # a maximum over one point is the point
         if isinstance(layer, nn.Linear):
             vector = layer.weight.detach().numpy() @ vector + layer.bias.detach().numpy()
         elif isinstance(layer, Norm):
