@@ -10,15 +10,14 @@ from torch import Tensor, nn
 from csgnn_dgl._dgl import require_dgl
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.nn.forms import refers
-from csgnn_dgl.nn.harmonics import NUM_HARMONICS, SIZES, solid_harmonics
+from csgnn_dgl.nn.harmonics import NUM_HARMONICS, SIZES
+from csgnn_dgl.nn.ops.harmonic import NUM_RADII, harmonic_kernel
 from csgnn_dgl.nn.ops.points import gather, nearest
 
 HarmonicForm = Literal["auto", "fast", "reference"]
 
-NUM_RADII = 2
 LEAST_SQUARE = 1e-4
-"""What squares of distances and of invariants are at least: a square root at 0 has an infinite gradient."""
-LEAST_TOTAL = 1e-6
+"""What the square of an invariant is at least: a square root at 0 has an infinite gradient."""
 
 
 class HarmonicConv(nn.Module):
@@ -80,50 +79,38 @@ class HarmonicConv(nn.Module):
 
     def forward(self, points: Tensor, features: Tensor | None = None) -> Tensor:
         """Convolve; see the class."""
-        count = points.shape[1]
-        index = nearest(points, points, self.neighbours) if self.neighbours < count else None
-        around = points[:, None] if index is None else gather(points, index)
-        radial, angular = self._kernel(around - points[:, :, None])
-        if features is None and self.form != "reference":
-            coefficients = (radial @ angular.mT)[..., None]
+        clouds, count, _ = points.shape
+        everyone = count <= self.neighbours
+        if everyone:
+            index = torch.arange(count, device=points.device).expand(clouds, count, count)
         else:
-            kernel = (radial[:, :, :, None] * angular[:, :, None]).flatten(2, 3)
-            features = kernel.new_ones(*points.shape[:2], 1) if features is None else features
-            pass_on = _send if refers(self.form, features) else _multiply
-            coefficients = pass_on(kernel, features, index).unflatten(2, (NUM_RADII, NUM_HARMONICS))
-        return self.linear(_norms(coefficients).flatten(2))
-
-    def _kernel(self, offsets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return w (B, N, 2, K), divided by the total, and Y (B, N, 16, K) of offsets (B, N, K, 3)."""
-        x, y, z = offsets.unbind(-1)
-        distance = (x * x + y * y + z * z).clamp(min=LEAST_SQUARE).sqrt()
-        scale = -0.5 / self.radius**2
-        radial = torch.stack([(scale * (distance - j * self.radius) ** 2).exp() for j in range(NUM_RADII)], dim=2)
-        angular = torch.stack(solid_harmonics(x / distance, y / distance, z / distance), dim=2)
-        total = (radial[:, :, :1] * angular[:, :, :1]).sum(dim=-1, keepdim=True)
+            index = nearest(points, points, self.neighbours)
         dtype = self.linear.weight.dtype
-        return (radial / (total + LEAST_TOTAL)).to(dtype), angular.to(dtype)
+        if features is None and self.form != "reference":
+            coefficients = harmonic_kernel(points, index, self.radius, summed=True).to(dtype)[..., None]
+        else:
+            kernel = harmonic_kernel(points, index, self.radius).to(dtype)
+            features = kernel.new_ones(clouds, count, 1) if features is None else features
+            if refers(self.form, features):
+                coefficients = _send(kernel, features, index)
+            elif everyone:
+                coefficients = (kernel.flatten(1, 2) @ features).unflatten(1, kernel.shape[1:3])
+            else:
+                coefficients = kernel @ gather(features, index)
+        return self.linear(_norms(coefficients.unflatten(2, (NUM_RADII, NUM_HARMONICS))).flatten(2))
 
     def extra_repr(self) -> str:
         """Describe the layer in its printed form."""
         return f"radius={self.radius}, neighbours={self.neighbours}, form={self.form!r}"
 
 
-def _multiply(kernel: Tensor, features: Tensor, index: Tensor | None) -> Tensor:
-    """Return Σ_q kernel (B, N, H, K) · features (B, N, C), (B, N, H, C), by matrix products."""
-    if index is None:  # all points are neighbours of all
-        return (kernel.flatten(1, 2) @ features).unflatten(1, kernel.shape[1:3])
-    return kernel @ gather(features, index)
-
-
-def _send(kernel: Tensor, features: Tensor, index: Tensor | None) -> Tensor:
-    """Do the same by messages along the edges of a DGL graph, from neighbours to points."""
+def _send(kernel: Tensor, features: Tensor, index: Tensor) -> Tensor:
+    """Return Σ_q kernel (B, N, 32, K) · features (B, N, C), (B, N, 32, C), by messages from neighbours to points."""
     dgl = require_dgl()
-    clouds, count, _, size = kernel.shape
-    points = torch.arange(clouds * count, device=kernel.device)
+    clouds, count, size = index.shape
+    points = torch.arange(clouds * count, device=index.device)
     first = (points // count * count).view(clouds, count, 1)
-    around = torch.arange(count, device=kernel.device) if index is None else index
-    sources, targets = (first + around).flatten(), points.repeat_interleave(size)
+    sources, targets = (first + index).flatten(), points.repeat_interleave(size)
     graph = dgl.graph((sources, targets), num_nodes=clouds * count)
     graph.ndata["feature"] = features.flatten(0, 1)[:, None]
     graph.edata["kernel"] = kernel.mT.flatten(0, 2)[:, :, None]
@@ -133,5 +120,5 @@ def _send(kernel: Tensor, features: Tensor, index: Tensor | None) -> Tensor:
 
 def _norms(coefficients: Tensor) -> Tensor:
     """Return the norm of each degree's coefficients (B, N, 2, 16, C): (B, N, 2, 4, C)."""
-    squares = coefficients.square().split(SIZES, dim=3)
-    return torch.stack([square.sum(dim=3) for square in squares], dim=3).clamp(min=LEAST_SQUARE).sqrt()
+    squares = [degree.square().sum(dim=3) for degree in coefficients.split(SIZES, dim=3)]
+    return torch.stack(squares, dim=3).clamp(min=LEAST_SQUARE).sqrt()
