@@ -33,7 +33,8 @@ class RIGCN(Classifier):
 
     P₁ representatives p are spread over the cloud; the first P₂ and P₃ of them serve the later stages. Each has a
     frame: mean μ and principal axes E of the offsets o = x - p of its dilated neighbours, every δ-th of the k₁·δ
-    nearest (:func:`~csgnn_dgl.nn.frames.local_frames`). Coordinates (o - μ)·E do not change when the cloud turns.
+    nearest (:func:`~csgnn_dgl.nn.frames.local_frames`). Coordinates (o - μ)·E do not change when the cloud turns; in
+    the later stages o is the offset of another representative, and μ and E are still those of the first.
 
     ===== ============================ ===========================================================================
     stage points, neighbours           features F
@@ -52,14 +53,17 @@ class RIGCN(Classifier):
 
     The logits do not change when a cloud is rotated, nor when it is reflected, to rounding and away from degeneracy:
     two equal eigenvalues of a neighbourhood, or two equal distances where a neighbourhood ends. They do not depend on
-    the order of the points, again but for equal distances. No gradient reaches the points: that of eigenvectors is
-    infinite where eigenvalues are equal.
+    the order of the points, again but for equal distances. ModelNet40 has some, its coordinates being rounded to
+    float16: of 48 test clouds under 5 rotations (rigcn-s, untrained), 97 % of the answers stayed within 1e-3 of the
+    logits' spread in float64 and 87 % in float32, and no class changed; no frame differed but where a neighbourhood
+    did. No gradient reaches the points: that of eigenvectors is infinite where eigenvalues are equal.
 
-    Deviations from the authors' code: the first representative is the point farthest from the centroid (theirs: the
-    first stored); an axis whose vote is undecided, as the normal of a flat neighbourhood, points to the side of μ or
-    outwards (theirs: rounding decides); distances are sums of squares (theirs: matrix products); running averages of
-    batch norm have this package's momentum (theirs: a schedule). The first layers of stages 2 and 3 are applied to the
-    features before these are gathered, which is the same map.
+    Deviations from the authors' code (github.com/goodbye61/RI_l2g): the first representative is the point farthest from
+    the centroid (theirs: the first stored); an axis whose vote is undecided, as the normal of a flat neighbourhood,
+    points to the side of μ or outwards (theirs: rounding decides); distances are sums of squares (theirs: matrix
+    products); running averages of batch norm have this package's momentum (theirs: a schedule); weights start as
+    torch's do (theirs: Xavier's way). The authors add the logits of 12 rotations, one vote is enough here. The first
+    layers of stages 2 and 3 are applied to the features before these are gathered, which is the same map.
 
     Parameters
     ----------
