@@ -5,6 +5,7 @@ from itertools import pairwise
 from torch import nn
 
 from csgnn_dgl.nn.dropout import SharedDropout
+from csgnn_dgl.nn.linear import Linear
 from csgnn_dgl.nn.norm import Norm
 
 
@@ -31,6 +32,6 @@ def mlp(*widths: int, bias: bool = True, slope: float = 0.0, eps: float = 1e-5, 
     """
     layers: list[nn.Module] = []
     for inner, outer in pairwise(widths):
-        layers += [nn.Linear(inner, outer, bias), Norm(outer, eps=eps, slope=slope)]
+        layers += [Linear(inner, outer, bias), Norm(outer, eps=eps, slope=slope)]
         layers += [SharedDropout(dropout)] if dropout else []
     return nn.Sequential(*layers)
