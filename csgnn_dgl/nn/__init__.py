@@ -12,6 +12,7 @@ from csgnn_dgl.nn.point_edge import PointEdgeConv
 from csgnn_dgl.nn.pool import SpherePool
 from csgnn_dgl.nn.pooled import PooledLinear
 from csgnn_dgl.nn.radial import RadialConv
+from csgnn_dgl.nn.shells import ShellMax
 
 __all__ = [
     "ConcentricBlock",
@@ -24,6 +25,7 @@ __all__ = [
     "PooledLinear",
     "RadialConv",
     "SharedDropout",
+    "ShellMax",
     "SphereEdgeConv",
     "SpherePool",
     "mlp",

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from csgnn_dgl._dgl import require_dgl
-from csgnn_dgl.nn.forms import refers
+from csgnn_dgl.nn.forms import Form, check_form, refers, takes_kernels
+from csgnn_dgl.nn.ops.neighbourhoods import MOST_NEIGHBOURS
 from csgnn_dgl.nn.ops.segments import segment_max
 
 if TYPE_CHECKING:
     import dgl
-
-ShellForm = Literal["auto", "fast", "reference"]
 
 
 class ShellMax(nn.Module):
@@ -28,8 +27,9 @@ class ShellMax(nn.Module):
     Parameters
     ----------
     form
-        ``"reference"``: DGL message passing from points to shells; ``"fast"`` and ``"auto"``: one pass over the edges
-        sorted by shell in torch, which reads u where it stands.
+        ``"reference"``: DGL message passing from points to shells; ``"fast"``: one pass over the edges sorted by shell
+        in torch, which reads u where it stands; ``"compiled"``: the same by kernels on the CPU, for up to 256
+        neighbours; ``"auto"``: compiled or fast.
 
     Shapes
     ------
@@ -39,21 +39,32 @@ class ShellMax(nn.Module):
     - output: (B, P, D, F + C).
     """
 
-    def __init__(self, form: ShellForm = "auto") -> None:
+    def __init__(self, form: Form = "auto") -> None:
         super().__init__()
-        if form not in get_args(ShellForm):
-            raise ValueError(f"form must be one of {', '.join(get_args(ShellForm))}, not {form!r}")
-        self.form = form
+        self.form = check_form(form)
 
     def forward(self, index: Tensor, sizes: Tensor, edges: Tensor, points: Tensor | None = None) -> Tensor:
-        """Take the maxima; see the class."""
+        """Take the maxima; see the class.
+
+        Raises
+        ------
+        ValueError
+            If the form cannot take these features.
+        """
         rows = edges.reshape(-1, edges.shape[-1])
         if refers(self.form, rows):
             return self._reference(index, sizes, rows, points)
+        kernel = takes_kernels(self.form, rows)
+        if kernel and index.shape[-1] > MOST_NEIGHBOURS:
+            if self.form == "compiled":
+                raise ValueError(
+                    f"form='compiled' takes up to {MOST_NEIGHBOURS} neighbours, got {index.shape[-1]}; use 'auto'"
+                )
+            kernel = False
         offsets = nn.functional.pad(sizes.flatten().cumsum(0), (1, 0))
-        found = [segment_max(rows, torch.arange(rows.shape[0], device=rows.device), offsets)]
+        found = [segment_max(rows, None, offsets, kernel)]
         if points is not None:
-            found.append(segment_max(points.flatten(0, 1), _in_batch(index, points.shape[1]), offsets))
+            found.append(segment_max(points.flatten(0, 1), _in_batch(index, points.shape[1]), offsets, kernel))
         return torch.cat(found, dim=-1).view(*sizes.shape, -1)
 
     def _reference(self, index: Tensor, sizes: Tensor, rows: Tensor, points: Tensor | None) -> Tensor:

@@ -61,6 +61,17 @@ def pooling_backward_arguments(dtype: torch.dtype) -> tuple[Tensor, ...]:
     return torch.randn_like(maximum), winners, *readers
 
 
+def segment_arguments(dtype: torch.dtype, kernel: bool) -> tuple[Any, ...]:
+    sources, offsets = torch.tensor([5, 2, 2, 0, 4, 1]), torch.tensor([0, 2, 2, 5, 6])  # the second is empty
+    return torch.randn(7, 4, dtype=dtype, requires_grad=True), sources, offsets, kernel
+
+
+def segment_backward_arguments(dtype: torch.dtype) -> tuple[Any, ...]:
+    rows, sources, offsets, _ = segment_arguments(dtype, True)
+    maximum, places = OPERATORS.segment_max(rows.detach(), sources, offsets, True)
+    return torch.randn_like(maximum), places, sources, offsets, len(rows)
+
+
 CALLS: dict[str, Callable[[torch.dtype], tuple[Any, ...]]] = {
     "intra": lambda dtype: (grid(4, dtype), parameter(4, 5, dtype=dtype), parameter(5, dtype=dtype), *edges()[:4]),
     "intra without bias": lambda dtype: (grid(5, dtype), parameter(5, 4, dtype=dtype), None, *edges()[:4]),
@@ -78,6 +89,12 @@ CALLS: dict[str, Callable[[torch.dtype], tuple[Any, ...]]] = {
     "block_backward": block_backward_arguments,
     "neighbour_max": lambda dtype: (*pooling_arguments(dtype), True),
     "neighbour_max_backward": pooling_backward_arguments,
+    "nearest": lambda dtype: (torch.randn(2, 9, 3, dtype=dtype), torch.randn(2, 5, 3, dtype=dtype), 4),
+    "farthest_points": lambda dtype: (torch.randn(2, 9, 3, dtype=dtype), 4),
+    "segment_max": lambda dtype: segment_arguments(dtype, False),
+    "segment_max by kernels": lambda dtype: segment_arguments(dtype, True),
+    "segment_max of all rows": lambda dtype: (*segment_arguments(dtype, True)[:1], None, torch.tensor([0, 3, 7]), True),
+    "segment_max_backward": segment_backward_arguments,
     "overall_max": lambda dtype: (torch.randn(20, 6, dtype=dtype, requires_grad=True),),
 }
 

@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.classifiers.base import Classifier
+from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.ops.points import farthest_points, gather, nearest
-from csgnn_dgl.nn.shells import ShellForm, ShellMax
+from csgnn_dgl.nn.shells import ShellMax
 
 POINT_WIDTHS = (32, 64)
 """Channels that both methods make of a neighbour's geometry."""
@@ -49,7 +50,7 @@ class ShellConv(nn.Module, ABC):
         num_neighbours: int,
         num_shells: int,
         num_representatives: int,
-        form: ShellForm,
+        form: Form,
     ) -> None:
         super().__init__()
         self.num_neighbours, self.num_shells = num_neighbours, num_shells
@@ -116,7 +117,7 @@ class RepresentativeClassifier(Classifier, ABC):
         shells: Sequence[int],
         representatives: Sequence[int],
         widths: Sequence[int],
-        form: ShellForm,
+        form: Form,
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -149,7 +150,7 @@ class RepresentativeClassifier(Classifier, ABC):
         num_representatives: int,
         in_channels: int,
         out_channels: int,
-        form: ShellForm,
+        form: Form,
     ) -> ShellConv:
         """Return a layer; the first has no features before it, 0 channels."""
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS
 from csgnn_dgl.models.classifiers.representatives import POINT_WIDTHS, RepresentativeClassifier, ShellConv
 from csgnn_dgl.nn.dropout import SharedDropout
+from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.mlp import mlp
 from csgnn_dgl.nn.norm import Norm
 from csgnn_dgl.nn.ops.points import gather
-from csgnn_dgl.nn.shells import ShellForm
 
 EPS = 1e-3
 """ε of batch norm in TensorFlow."""
@@ -78,7 +78,8 @@ class RIConv(RepresentativeClassifier):
     dropout
         Probability of dropping an output of the last of them in training.
     form
-        ``"auto"``, ``"fast"`` or ``"reference"`` (DGL message passing); see :class:`~csgnn_dgl.nn.shells.ShellMax`.
+        Form of the maxima over shells: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"`` (DGL message passing);
+        see :class:`~csgnn_dgl.nn.shells.ShellMax`.
     **shared
         As in :class:`Classifier`.
 
@@ -118,7 +119,7 @@ class RIConv(RepresentativeClassifier):
         widths: Sequence[int] = (128, 256, 512),
         head: Sequence[int] = (512, 256),
         dropout: float = 0.5,
-        form: ShellForm = "auto",
+        form: Form = "auto",
         **shared: Any,
     ) -> None:
         super().__init__(neighbours, shells, representatives, widths, form, **shared)
@@ -137,7 +138,7 @@ class RIConv(RepresentativeClassifier):
         num_representatives: int,
         in_channels: int,
         out_channels: int,
-        form: ShellForm,
+        form: Form,
     ) -> ShellConv:
         """Return a layer with slabs across the direction to the mean of its points."""
         narrow, wide = POINT_WIDTHS

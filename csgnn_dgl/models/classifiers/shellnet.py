@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS
 from csgnn_dgl.models.classifiers.representatives import POINT_WIDTHS, RepresentativeClassifier, ShellConv
 from csgnn_dgl.nn.dropout import SharedDropout
+from csgnn_dgl.nn.forms import Form
+from csgnn_dgl.nn.linear import Linear
 from csgnn_dgl.nn.norm import Norm
 from csgnn_dgl.nn.ops.points import gather
-from csgnn_dgl.nn.shells import ShellForm
 
 NORM = MappingProxyType({"eps": 1e-3, "momentum": 0.02})
 """Batch norm as in TensorFlow, with the authors' decay of 0.98."""
@@ -63,7 +64,8 @@ class ShellNet(RepresentativeClassifier):
         Probability of dropping an output of each of them in training. None is dropped as the authors run it: they
         declare (0.2, 0.5) and leave them switched off.
     form
-        ``"auto"``, ``"fast"`` or ``"reference"`` (DGL message passing); see :class:`~csgnn_dgl.nn.shells.ShellMax`.
+        Form of the maxima over shells: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"`` (DGL message passing);
+        see :class:`~csgnn_dgl.nn.shells.ShellMax`.
     **shared
         As in :class:`Classifier`.
 
@@ -102,7 +104,7 @@ class ShellNet(RepresentativeClassifier):
         widths: Sequence[int] = (128, 256, 512),
         head: Sequence[int] = (256, 128),
         dropout: Sequence[float] = (0.0, 0.0),
-        form: ShellForm = "auto",
+        form: Form = "auto",
         **shared: Any,
     ) -> None:
         super().__init__(neighbours, shells, representatives, widths, form, **shared)
@@ -121,7 +123,7 @@ class ShellNet(RepresentativeClassifier):
         num_representatives: int,
         in_channels: int,
         out_channels: int,
-        form: ShellForm,
+        form: Form,
     ) -> ShellConv:
         """Return a layer with shells of equal size."""
         if num_neighbours % num_shells:
@@ -150,4 +152,4 @@ class EqualShells(ShellConv):
 
 def dense(inner: int, outer: int) -> tuple[Norm, nn.Linear]:
     """Return batch norm and the linear layer that it comes before."""
-    return Norm(inner, **NORM), nn.Linear(inner, outer)
+    return Norm(inner, **NORM), Linear(inner, outer)

@@ -146,7 +146,7 @@ def test_the_loss_is_that_of_every_representative_and_the_logits_are_their_mean(
     assert torch.equal(logits, answers.mean(dim=1))
 
 
-def test_the_reference_form_is_the_same_in_outputs_and_gradients(dtype: torch.dtype) -> None:
+def test_all_forms_agree_in_outputs_and_gradients(dtype: torch.dtype) -> None:
     assert_forms_agree(RIConv, dtype)
 
 

@@ -92,7 +92,7 @@ def test_dropout_is_off_as_the_authors_run_it_and_an_option() -> None:
     assert not torch.equal(model(points), model(points))
 
 
-def test_the_reference_form_is_the_same_in_outputs_and_gradients(dtype: torch.dtype) -> None:
+def test_all_forms_agree_in_outputs_and_gradients(dtype: torch.dtype) -> None:
     assert_forms_agree(ShellNet, dtype)
 
 
@@ -119,7 +119,7 @@ def test_the_answer_moves_with_rotations_as_offsets_do() -> None:
         ({"widths": (64, 0, 3)}, "widths must be an integer of at least 1, not 0"),
         ({"dropout": (0.2,)}, "dropout must be 2 numbers"),
         ({"dropout": (0.2, 1.0)}, "dropout must be 2 numbers of at least 0 and below 1"),
-        ({"form": "compiled"}, "form must be one of auto, fast, reference, not 'compiled'"),
+        ({"form": "slow"}, "form must be one of auto, compiled, fast, reference, not 'slow'"),
     ],
 )
 def test_arguments_that_make_no_model_are_refused(arguments: Any, message: str) -> None:
