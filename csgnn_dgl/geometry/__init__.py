@@ -1,4 +1,4 @@
-"""Icospheres and rotations as NumPy tables; no torch, no graphs."""
+"""Icospheres, rotations and Wigner's d functions as NumPy tables; no torch, no graphs."""
 
 from csgnn_dgl.geometry.icosphere import Icosphere, icosphere, level_of
 from csgnn_dgl.geometry.rotations import icosahedral_rotations, random_rotations, vertex_permutations

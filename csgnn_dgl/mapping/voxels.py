@@ -65,8 +65,8 @@ class SphericalVoxels(TableModule):
         apart = (longitude[..., None] - self.longitude.to(points.dtype)).abs_()
         if self.wrap:
             apart = torch.minimum(apart, size - apart)
-        within = apart < self.half_width.to(points.dtype)[row][..., None]
-        within = (within | (across == 0)[..., None]) & placed[..., None]
+        half_width = torch.where(across > 0, self.half_width.to(points.dtype)[row], size)
+        within = apart < torch.where(placed, half_width, 0)[..., None]
 
         # A point in shell s, at s + t shells from the centre, counts for the radius s - 1 with 1 - t and for s with t.
         first = torch.arange(clouds, device=points.device)[:, None] * shells

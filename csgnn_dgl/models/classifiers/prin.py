@@ -92,6 +92,7 @@ class PRIN(Classifier):
 
     Examples
     --------
+    >>> import torch
     >>> PRIN(bandwidth=4, num_radii=8, num_taps=8, widths=(8, 8), num_classes=10).eval()(torch.randn(5, 1024, 3)).shape
     torch.Size([5, 10])
     """
@@ -149,5 +150,7 @@ class PRIN(Classifier):
         voxels = self.voxels(scale_to_unit_ball(points)).to(self.output.weight.dtype)
         if self.radii == "mean":
             voxels = voxels.mean(dim=-1, keepdim=True)
-        features = self.layers(voxels).mean(dim=2).amax(dim=(0, 1))
+        features = self.layers(voxels)
+        # The mean is a sum until after the maximum: its gradient is then a view, not a grid.
+        features = features.sum(dim=2).amax(dim=(0, 1)) / features.shape[2]
         return self.output(self.head(features))
