@@ -1,8 +1,9 @@
 """Atomic snapshots in memory, with their densities of states: what every reader returns."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping.environments import CUTOFF, Environments, check_distances, checked_structure, find_environments
+from csgnn_dgl.notes import note
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -30,6 +32,10 @@ SHORTFALL = 1e-6
 
 FEWEST = 0.5
 """Share of the valence electrons up to which a told number of electrons is taken for that of a smaller cell."""
+
+
+LEVEL, COUNT = 0.15, 0.1
+"""How far, in eV, a stored Fermi level may lie from where the DOS has all electrons, and how many it may miss there."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -68,7 +74,8 @@ class Snapshot:
     InputError
         If positions, cell or DOS are not finite, of the wrong shape, or not there; if two atoms are closer than
         0.3 Å; if a periodic direction has no lattice vector; if the DOS has not as many values as the grid,
-        is empty or holds fewer electrons than there are.
+        is empty or holds fewer electrons than there are; or if a stored Fermi level is not where the DOS holds the
+        electrons, by more than 0.15 eV and 0.1 electrons.
     """
 
     positions: NDArray[np.float64]
@@ -108,6 +115,29 @@ class Snapshot:
             )
         if self.dos is not None:
             object.__setattr__(self, "dos", self._checked_dos(self.dos))
+            self._check_fermi_level()
+
+    def _check_fermi_level(self) -> None:
+        """Refuse a stored Fermi level at which the DOS holds another number of electrons.
+
+        Semicore electrons, a charge, another zero of energy, or a count kept from another cell show up here.
+        """
+        level, electrons, edges = self.fermi_level, self.num_electrons, self.grid.edges
+        if level is None or electrons is None or self.dos is None:
+            return
+        states = np.maximum.accumulate(np.append(0.0, np.cumsum(self.dos) * self.grid.width))
+        found = float(np.interp(level, edges, states))
+        # between these energies all electrons are there: the ends of a gap
+        low, high = (
+            _reached(states, edges, electrons - COUNT, "left"),
+            _reached(states, edges, electrons + COUNT, "right"),
+        )
+        if abs(found - electrons) > COUNT and not low - LEVEL <= level <= high + LEVEL:
+            raise InputError(
+                f"{self.name}: the stored Fermi level is {level:.4g} eV, up to which the DOS holds {found:.6g} "
+                f"electrons, and there are {electrons:.6g}; the DOS may count semicore electrons or have another zero "
+                f"of energy, the count be that of another cell or charge: mend num_electrons, dos or fermi_level."
+            )
 
     def _checked_dos(self, values: ArrayLike) -> NDArray[np.float64]:
         grid = self.grid
@@ -156,6 +186,17 @@ class Snapshot:
     def environments(self, cutoff: float = CUTOFF, dtype: torch.dtype = torch.float32) -> Environments:
         """Find the neighbours of every atom within a cutoff, in Å; see `csgnn_dgl.mapping.find_environments`."""
         return find_environments(self.positions, self.cell, self.pbc, cutoff, dtype)
+
+
+def _reached(
+    states: NDArray[np.float64], edges: NDArray[np.float64], count: float, side: Literal["left", "right"]
+) -> float:
+    """Return the first or last energy at which ascending numbers of states at the edges reach a count."""
+    place = int(np.searchsorted(states, count, side))
+    if not 0 < place < len(states):
+        return float(edges[min(place, len(edges) - 1)])
+    share = (count - states[place - 1]) / (states[place] - states[place - 1])
+    return float(edges[place - 1] + share * (edges[place] - edges[place - 1]))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -320,9 +361,9 @@ def from_atoms(
 ) -> Snapshots:
     """Make snapshots of ``ase.Atoms`` that carry their facts in ``info``.
 
-    ``info`` may hold ``dos`` (states per eV of the whole cell, one value per bin), ``num_electrons``,
-    ``structure``, ``temperature``, ``fermi_level`` and ``band_energy``. Without ``structure`` the chemical
-    formula is the name.
+    ``info`` may hold ``dos`` (states per eV of the whole cell, one value per bin), ``num_electrons``, ``charge``
+    (elementary charges, which the valence electrons are diminished by), ``structure``, ``temperature`` (K, also as
+    "300K"), ``fermi_level`` and ``band_energy``. Without ``structure`` the chemical formula is the name.
 
     Parameters
     ----------
@@ -334,7 +375,8 @@ def from_atoms(
         Electrons per atom by chemical symbol, for structures without ``num_electrons``; they go before
         :data:`VALENCES`. A ``num_electrons`` of up to half of what they add up to is refused.
     needs_dos
-        Refuse structures without ``dos``.
+        Refuse structures without ``dos``. Otherwise only a prediction is wanted: what it does not need and cannot be
+        used, such as a ``dos`` of another length, is passed over, and told in a note.
     source
         Where they come from; every complaint starts with it.
 
@@ -362,7 +404,16 @@ def _snapshot(
         raise InputError(f"{name} has no 'dos' in its info; add the density of states, one value per energy bin.")
     if len(atoms) == 0:
         raise InputError(f"{name} has no atoms; remove it.")
+    check_occupancy(atoms, name)
     electrons = expected = electrons_of(atoms.numbers, valences)
+    charge = _number(info, "charge", name) if "charge" in info else 0.0
+    if expected is not None and charge:
+        electrons = expected - charge
+    if charge and "num_electrons" in info and _number(info, "num_electrons", name) == expected:
+        raise InputError(
+            f"{name} has charge = {charge:g} and num_electrons = {expected:g}, that of the neutral cell; mend one of "
+            f"them."
+        )
     if "num_electrons" in info:
         electrons = _number(info, "num_electrons", name)
         if expected is not None and 0 < electrons <= FEWEST * expected:  # as ase repeats atoms
@@ -371,20 +422,39 @@ def _snapshot(
                 f"electrons; repeating atoms with ase keeps the number and the dos of the smaller cell: set both for "
                 f"the whole cell or remove them, or give valences."
             )
-    return Snapshot.of(
-        atoms,
-        num_electrons=electrons,
-        dos=info.get("dos"),
-        grid=grid,
-        structure=str(info.get("structure", atoms.get_chemical_formula())),
-        **{key: _number(info, key, name) for key in ("temperature", "fermi_level", "band_energy") if key in info},
-        source=source,
-        index=index,
-    )
+    facts = {"structure": str(info.get("structure", atoms.get_chemical_formula())), "source": source, "index": index}
+    whole: dict[str, Any] = {"grid": grid, "num_electrons": electrons, **facts}
+    try:
+        extra = {key: _number(info, key, name) for key in ("temperature", "fermi_level", "band_energy") if key in info}
+        return Snapshot.of(atoms, dos=info.get("dos"), **extra, **whole)
+    except InputError as error:
+        if needs_dos or not {"dos", "temperature", "fermi_level", "band_energy"} & info.keys():
+            raise
+        bare = Snapshot.of(atoms, **whole)  # what is wrong with the atoms is raised here
+        note(source, f"what the prediction does not need is passed over ({str(error).removeprefix(name).lstrip(': ')})")
+        return bare
+
+
+def check_occupancy(atoms: "Atoms", name: str) -> None:
+    """Refuse sites that are partly occupied or shared by elements, of which ase keeps one whole atom.
+
+    Raises
+    ------
+    InputError
+        If there are any; it begins with `name`.
+    """
+    sites = atoms.info.get("occupancy")
+    for site in sites.values() if isinstance(sites, Mapping) else ():
+        if isinstance(site, Mapping) and (len(site) > 1 or any(float(share) < 0.999 for share in site.values())):
+            shown = ", ".join(f"{element} {float(share):g}" for element, share in site.items())
+            raise InputError(f"{name} has a site of partial occupancy ({shown}); give an ordered structure.")
 
 
 def _number(info: Mapping[str, object], key: str, name: str) -> float:
+    value = info[key]
+    if key == "temperature" and isinstance(value, str):
+        value = re.sub(r"\s*K\s*\Z", "", value)
     try:
-        return float(info[key])  # type: ignore[arg-type]
+        return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         raise InputError(f"{name} has {key} = {info[key]!r}; give a number.") from None

@@ -4,6 +4,7 @@ import bz2
 import dataclasses
 import gzip
 import lzma
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import electrons_of
 from csgnn_dgl.electronic import EnergyGrid
 from csgnn_dgl.errors import InputError
-from tests.tolerances import EXACT
+from tests.tolerances import EXACT, approx, printed
 
 GRID = EnergyGrid(-10.0, 0.5, 24)
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -58,7 +59,8 @@ def crystal() -> Atoms:
 @pytest.mark.parametrize("suffix", [".extxyz", ".xyz"])
 def test_extended_xyz(tmp_path, suffix, packed):
     dos = np.random.default_rng(0).random(24) + 1
-    written = [molecule(dos, structure="C2", temperature=300, fermi_level=-1.5, band_energy=-40.25), crystal()]
+    level = float(np.interp(8, np.cumsum(dos) / 2, GRID.edges[1:]))
+    written = [molecule(dos, structure="C2", temperature=300, fermi_level=level, band_energy=-40.25), crystal()]
     ase.io.write(tmp_path / "set.extxyz", written)
     path = tmp_path / f"snapshots{suffix}{packed}"
     path.write_bytes(COMPRESS[packed]((tmp_path / "set.extxyz").read_bytes()))
@@ -68,7 +70,7 @@ def test_extended_xyz(tmp_path, suffix, packed):
     np.testing.assert_allclose(snapshots.dos[0], dos, **EXACT)
     np.testing.assert_array_equal(first.positions, written[0].positions)
     assert first.structure == "C2"
-    assert [first.temperature, first.num_electrons, first.fermi_level, first.band_energy] == [300, 8, -1.5, -40.25]
+    assert [first.temperature, first.num_electrons, first.fermi_level, first.band_energy] == [300, 8, level, -40.25]
     assert not first.pbc.any()
     # without num_electrons and structure: the valences, and the formula
     assert (second.structure, second.num_electrons, second.temperature) == ("C", 4, None)
@@ -193,7 +195,7 @@ GOOD = "2\nnum_electrons=8\nC 0 0 0\nC 0 0 1.4\n"
         ("a.xyz", GOOD + GOOD.replace("1.4", "one"), "snapshot 1 cannot be read"),
         ("a.xyz", GOOD + "\n" + GOOD, "snapshot 1 cannot be read .there is text after a blank line"),
         ("a.xyz", GOOD.replace("C 0 0 0", "Qq 0 0 0"), "snapshot 0 cannot be read"),
-        ("a.xyz", b"\xff\xfe\x00", "the file is damaged or truncated"),
+        ("a.xyz", b"\xff\xfe\x00", "the file is no text; it is damaged"),
         ("a.xyz.gz", gzip.compress(GOOD.encode() * 500, mtime=0)[:60], "the file is damaged or truncated"),
         ("a.xyz.gz", GOOD.encode(), "the file is damaged or truncated"),
         ("a.xyz.xz", lzma.compress(GOOD.encode() * 9)[:-9], "the file is damaged or truncated"),
@@ -317,3 +319,148 @@ def test_snapshots_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         item.num_electrons = 3  # type: ignore[misc]
     assert isinstance(item, Snapshot)
+
+
+GAP = np.repeat([0.0, 2.0, 0.0, 1.0], [4, 8, 6, 6])  # 8 electrons from -8 to -4 eV, a gap to -1 eV
+
+
+@pytest.mark.parametrize("level", [-4.0, -3.9, -2.5, -1.1, -4.1, -0.95])
+def test_a_stored_fermi_level_may_lie_anywhere_in_a_gap(level: float) -> None:
+    assert from_atoms(molecule(GAP, fermi_level=level), GRID)[0].fermi_level == level
+
+
+@pytest.mark.parametrize(
+    ("wrong", "electrons"),
+    [
+        ({"fermi_level": -5.0}, "6 electrons, and there are 8;"),  # a moved zero
+        ({"fermi_level": 0.0}, "9 electrons, and there are 8;"),
+        ({"fermi_level": -4.0, "num_electrons": 7}, "8 electrons, and there are 7;"),  # a charge
+        ({"fermi_level": -4.0, "num_electrons": 10}, "8 electrons, and there are 10;"),  # another cell
+        ({"fermi_level": -4.0, "dos": GAP + np.eye(24)[0] * 8}, "12 electrons, and there are 8;"),  # semicore
+    ],
+)
+def test_a_stored_fermi_level_that_contradicts_dos_and_count_is_refused(wrong: Any, electrons: str) -> None:
+    atoms = molecule(GAP)
+    atoms.info.update(wrong)
+    with pytest.raises(InputError, match=rf"^atoms: snapshot 0: the stored Fermi level is .* holds {electrons}.*mend"):
+        from_atoms(atoms, GRID, needs_dos=True)
+
+
+def test_the_built_in_fermi_levels_agree_with_their_dos() -> None:
+    for item in carbon_snapshots("val")[::40]:
+        assert item.dos is not None and item.fermi_level is not None and item.num_electrons is not None
+        states = np.append(0.0, np.cumsum(item.dos)) * item.grid.width
+        assert item.fermi_level == approx(np.interp(item.num_electrons, states, item.grid.edges), **printed(3))
+
+
+def test_a_charge_is_taken_off_the_valence_electrons() -> None:
+    assert from_atoms(molecule(None, None, charge=1), GRID)[0].num_electrons == 7
+    assert from_atoms(molecule(None, None, charge=-1.0), GRID)[0].num_electrons == 9
+    assert from_atoms(molecule(None, 9, charge=-1), GRID)[0].num_electrons == 9
+    with pytest.raises(InputError, match="has charge = 1 and num_electrons = 8, that of the neutral cell; mend one"):
+        from_atoms(molecule(None, 8, charge=1), GRID)
+    with pytest.raises(InputError, match="has charge = 'plus'; give a number"):
+        from_atoms(molecule(None, 8, charge="plus"), GRID)
+
+
+@pytest.mark.parametrize(
+    ("foreign", "told"),
+    [
+        ({"dos": np.ones(7)}, r"has a DOS of shape \(7,\), but the energy grid has 24 bins"),
+        ({"dos": 0.5 * np.ones(24)}, "the DOS holds 6 electrons up to 2 eV, but there are 8 electrons"),
+        ({"temperature": "hot"}, "has temperature = 'hot'"),
+        ({"fermi_level": 1.0}, "the stored Fermi level is 1 eV"),
+    ],
+)
+def test_a_prediction_passes_over_what_it_does_not_need(foreign: Any, told: str, caplog: Any) -> None:
+    atoms = molecule(GAP)
+    atoms.info.update(foreign)
+    (found,) = from_atoms(atoms, GRID)
+    assert (found.dos, found.num_electrons, found.num_atoms) == (None, 8, 2)
+    (message,) = caplog.messages
+    assert re.match(rf"atoms: what the prediction does not need is passed over \({told}", message)
+    with pytest.raises(InputError, match=told):
+        from_atoms(atoms, GRID, needs_dos=True)
+
+
+def test_a_temperature_may_have_its_unit() -> None:
+    assert from_atoms(molecule(GAP, temperature="300 K"), GRID, needs_dos=True)[0].temperature == 300
+
+
+def test_mistakes_of_the_atoms_stay_mistakes_of_a_prediction() -> None:
+    atoms = molecule(np.ones(7), distance=0.05)
+    with pytest.raises(InputError, match="atoms 0 and 1 are only"):
+        from_atoms(atoms, GRID)
+
+
+CIF = """data_x
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_symmetry_space_group_name_H-M 'P 1'
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+{}
+"""
+
+
+@pytest.mark.parametrize(
+    ("sites", "complaint"),
+    [
+        ("C1 C 0 0 0 0.5\nC2 C 0.5 0.5 0.5 1.0", "a site of partial occupancy .C 0.5.; give an ordered structure"),
+        ("C1 C 0 0 0 0.5\nSi1 Si 0 0 0 0.5", "a site of partial occupancy .*; give an ordered structure"),
+    ],
+)
+def test_partial_occupancy_is_refused(tmp_path: Path, sites: str, complaint: str) -> None:
+    (tmp_path / "a.cif").write_text(CIF.format(sites))
+    with pytest.raises(InputError, match=complaint):
+        read_snapshots(tmp_path / "a.cif", GRID, needs_dos=False)
+    (tmp_path / "b.cif").write_text(CIF.format("C1 C 0 0 0 1.0\nC2 C 0.5 0.5 0.5 1"))
+    assert read_snapshots(tmp_path / "b.cif", GRID, needs_dos=False)[0].num_atoms == 2
+
+
+HEAD = 'Lattice="4 0 0 0 4 0 0 0 5" Properties=species:S:1:pos:R:3'
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from(["C", "C1", "13C", "6", "c", "C_2", "C12"]),
+    st.sampled_from(["pbc", "PBC", "Pbc"]),
+    st.sampled_from(["Lattice", "lattice", "LATTICE"]),
+    st.sampled_from(["species:S:1:pos:R:3", "id:I:1:species:S:1:pos:R:3", "pos:R:3:species:S:1"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "latin-1"]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_every_dialect_of_extended_xyz_reads_the_same(
+    tmp_path_factory: pytest.TempPathFactory, symbol: str, pbc: str, lattice: str, properties: str, code: str, eol: str
+) -> None:
+    words = {"species": [symbol], "id": ["7"]}
+    rows = []
+    for x in ("0.5", "1.75"):
+        words["pos"] = [x, "0", "1"]
+        rows.append(" ".join(word for name in properties.split(":")[::3] for word in words[name]))
+    keys = f'{lattice}="4 0 0 0 4 0 0 0 5" {pbc}="T F T" Properties={properties} structure=Gr\u00e4phen'
+    path = tmp_path_factory.mktemp("xyz") / "a.xyz"
+    path.write_bytes(eol.join(["2", keys, *rows, "2", keys, *rows, ""]).encode(code))
+    for found in read_snapshots(path, GRID, needs_dos=False):
+        assert found.numbers.tolist() == [6, 6]
+        np.testing.assert_array_equal(found.positions, [[0.5, 0, 1], [1.75, 0, 1]])
+        np.testing.assert_array_equal(
+            np.diagonal(found.cell), [4, 0, 5] if not found.pbc[1] and not found.cell[1].any() else [4, 4, 5]
+        )
+        assert found.pbc.tolist() == [True, False, True]
+        assert found.structure == "Gr\u00e4phen"
+
+
+def test_a_species_that_is_no_element_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text(f"1\n{HEAD}\nQq 0 0 0\n")
+    with pytest.raises(InputError, match=r"a.xyz: snapshot 0 cannot be read \(.*Qq"):
+        read_snapshots(tmp_path / "a.xyz", GRID, needs_dos=False)

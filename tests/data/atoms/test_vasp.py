@@ -30,11 +30,17 @@ def curves(spins: int) -> np.ndarray:
     return np.column_stack([ENERGIES, dos.T, integrated.T])
 
 
+def fermi(table: np.ndarray, electrons: float) -> float:
+    """Where the integrated DOS holds the electrons."""
+    spins = (table.shape[1] - 1) // 2
+    return round(float(np.interp(electrons, table[:, 1 + spins :].sum(axis=1), table[:, 0])), 8)
+
+
 def write_doscar(folder: Path, table: np.ndarray, structure: str = "POSCAR") -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     ase.io.write(folder / structure, crystal(), format="vasp")
     rows = ["   2   2   1   0", "  1.0 2.0 2.0 2.0 5e-16", "  1e-4", "  CAR ", " unknown system"]
-    rows.append(f" 2.4 -9.93 {len(table)} -4.25 1.0")
+    rows.append(f" 2.4 -9.93 {len(table)} {fermi(table, 8):.8f} 1.0")
     rows += ["  ".join(f"{value:.8e}" for value in row) for row in table]
     # what follows belongs to single atoms
     rows += [rows[5], *("  ".join("1.0" for _ in range(4)) for _ in table)]
@@ -67,7 +73,7 @@ def write_vasprun(folder: Path, table: np.ndarray) -> Path:
 <calculation><structure>{structure}</structure>
 {vectors("forces", np.zeros((2, 3)))}{vectors("stress", np.zeros((3, 3)))}
 <scstep><energy>{energy}</energy></scstep><energy>{energy}</energy>
-<dos><i name="efermi"> -4.25 </i><total><array><set>{sets}</set></array></total></dos>
+<dos><i name="efermi"> {fermi(table, 9):.8f} </i><total><array><set>{sets}</set></array></total></dos>
 </calculation>
 <structure name="finalpos">{structure}</structure>
 </modeling>
@@ -87,7 +93,7 @@ def test_vasp(tmp_path, write, electrons, spins):
     for source in (path, path.parent):
         (snapshot,) = read_vasp(source, GRID)
         assert (snapshot.structure, snapshot.num_electrons, snapshot.source) == ("diamond", electrons, str(path))
-        assert snapshot.fermi_level == -4.25
+        assert snapshot.fermi_level == fermi(table, electrons)
         np.testing.assert_allclose(snapshot.positions, crystal().positions, **EXACT)
         assert snapshot.pbc.all()
         # every bin holds the electrons that VASP integrated up to its edge
@@ -104,8 +110,9 @@ def test_alignment(tmp_path):
     assert plain.dos is not None
     assert shifted.dos is not None
     np.testing.assert_allclose(shifted.dos, plain.dos, **EXACT)
-    assert shifted.fermi_level == -6.25
-    assert read_vasp(path, GRID, valences={"C": 3})[0].num_electrons == 6
+    assert shifted.fermi_level == fermi(table, 8) - 2.0
+    with pytest.raises(InputError, match="the stored Fermi level is .* and there are 6; .* mend num_electrons"):
+        read_vasp(path, GRID, valences={"C": 3})
     with pytest.raises(InputError, match=r"DOSCAR: snapshot 0 has [0-9.]+ electrons below the energy grid"):
         read_vasp(path, GRID, offset=-8.0)
 

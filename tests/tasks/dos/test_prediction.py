@@ -98,7 +98,7 @@ def test_electrons_may_be_told(network):
     assert csgnn_dgl.predict_dos(atoms, model).num_electrons == 7
 
 
-def test_the_electrons_of_a_smaller_cell_are_refused(network):
+def test_the_electrons_of_a_smaller_cell_are_refused_and_its_dos_is_passed_over(network, caplog):
     supercell = toy_atoms("chain", 1.4).repeat((1, 1, 2))
     assert supercell.info["num_electrons"] == 12  # ase keeps what was told of one cell
     with pytest.raises(
@@ -106,8 +106,9 @@ def test_the_electrons_of_a_smaller_cell_are_refused(network):
     ):
         csgnn_dgl.predict_dos(supercell, network)
     supercell.info["num_electrons"] = 24
-    with pytest.raises(InputError, match=r"the DOS holds 13\.2 electrons up to 1 eV, but there are 24"):
-        csgnn_dgl.predict_dos(supercell, network)
+    assert csgnn_dgl.predict_dos(supercell, network).num_electrons == 24
+    (told,) = caplog.messages
+    assert "passed over (the DOS holds 13.2 electrons up to 1 eV, but there are 24" in told
     del supercell.info["dos"]
     assert csgnn_dgl.predict_dos(supercell, network).num_electrons == 24
     # a model of the bands of one electron per atom has to tell so

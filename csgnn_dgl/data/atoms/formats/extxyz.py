@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -99,7 +100,7 @@ def _iterate(path: Path, format: str | None) -> Iterator["Atoms"]:
             yield atoms
         return
     # ase seeks in the file for every snapshot: in memory, that costs nothing.
-    text = _text(path)
+    text = canonical(_text(path))
     lines = 0
     for atoms in iread(io.StringIO(text), ":", format="extxyz"):
         lines += len(atoms) + 2
@@ -113,9 +114,68 @@ def _text(path: Path) -> str:
     data = path.read_bytes()
     try:
         unpack = DECOMPRESS.get(path.suffix.lower())
-        return (unpack(data) if unpack else data).decode("utf-8")
+        content = unpack(data) if unpack else data
     except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise InputError(f"{path}: the file is damaged or truncated ({reason(error)}); fetch it again.") from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        if b"\0" in content:
+            raise InputError(f"{path}: the file is no text; it is damaged, or give it its suffix.") from None
+        return content.decode("latin-1")
+
+
+def canonical(text: str) -> str:
+    """Write what other programs spell their own way as ase reads it.
+
+    The keys ``Lattice``, ``Properties`` and ``pbc`` may be in any case: ase would take a ``PBC=`` for a remark. The
+    elements of the atoms may be labels (``C1``), isotopes (``13C``, ``D``) or atomic numbers.
+    """
+    lines = text.splitlines()
+    place = 0
+    while place + 1 < len(lines) and lines[place].strip().isdigit():
+        count = int(lines[place])
+        comment = KEYS.sub(lambda match: f"{match[1]}{SPELLED[match[2].lower()]}=", lines[place + 1])
+        lines[place + 1] = comment
+        column = _species_column(comment)
+        for number in range(place + 2, min(place + 2 + count, len(lines))):
+            words = lines[number].split()
+            if column is not None and len(words) > column and (element := _element(words[column])) != words[column]:
+                words[column] = element
+                lines[number] = " ".join(words)
+        place += 2 + count
+    return "\n".join(lines) + "\n"
+
+
+KEYS = re.compile(r"(^|\s)(lattice|properties|pbc)\s*=", re.IGNORECASE)
+SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+
+
+def _species_column(comment: str) -> int | None:
+    """Return which word of an atom's line is its element; None where atoms are given otherwise."""
+    match = re.search(r"Properties=\"?([^\s\"]+)", comment)
+    if match is None:
+        return 0
+    parts = match[1].split(":")
+    column = 0
+    for name, width in zip(parts[0::3], parts[2::3], strict=False):
+        if name.lower() == "species":
+            return column
+        column += int(width) if width.isdigit() else 0
+    return None
+
+
+def _element(word: str) -> str:
+    """Return the element that a label, an isotope or an atomic number means, or the word itself."""
+    from ase.data import atomic_numbers, chemical_symbols
+
+    if word.isdigit():
+        return chemical_symbols[int(word)] if 0 < int(word) < len(chemical_symbols) else word
+    if word in ("D", "T"):
+        return "H"
+    match = re.fullmatch(r"\d{0,3}([A-Za-z]{1,2})[\d+_-]*", word)
+    symbol = match[1].capitalize() if match else ""
+    return symbol if symbol in atomic_numbers and symbol != "X" else word
 
 
 def _read_split(path: Path, grid: EnergyGrid, offset: float, valences: Mapping[str, float] | None) -> Snapshots:
