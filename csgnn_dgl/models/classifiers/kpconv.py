@@ -99,6 +99,7 @@ class KPConv(Classifier):
     ) -> None:
         super().__init__(**shared)
         check_counts(width=width, hidden=hidden)
+        check_counts(0, seed=seed)
         if width % 4:
             raise ValueError(f"width must be a multiple of 4, not {width!r}")
         if not 1e-3 <= cell_size <= 1:

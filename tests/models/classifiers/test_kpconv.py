@@ -124,6 +124,7 @@ def test_bfloat16_autocast_answers_about_the_same() -> None:
         ({"width": 6}, "width must be a multiple of 4, not 6"),
         ({"width": 0}, "width must be an integer of at least 1, not 0"),
         ({"hidden": 0}, "hidden must be an integer of at least 1, not 0"),
+        ({"seed": 0.5}, "seed must be an integer of at least 0, not 0.5"),
         ({"cell_size": 0.0}, "cell_size must be from 0.001 to 1, not 0.0"),
         ({"cell_size": float("nan")}, "cell_size must be from 0.001 to 1, not nan"),
         ({"form": "compiled"}, "form must be one of auto, fast, reference, not 'compiled'"),
