@@ -100,6 +100,8 @@ class RepresentativeClassifier(Classifier, ABC):
     ----------
     neighbours, shells, representatives, widths
         K, D, P and C of each layer: from K neighbours in D shells around each of P points to C channels.
+    form
+        As in :class:`~csgnn_dgl.nn.shells.ShellMax`.
     **shared
         As in :class:`Classifier`.
 
