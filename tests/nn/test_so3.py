@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from csgnn_dgl.geometry import random_rotations
-from csgnn_dgl.geometry.wigner import latitudes
+from csgnn_dgl.geometry.wigner import latitudes, wigner_d
 from csgnn_dgl.nn.so3 import EquatorialConvolution, S2Convolution, SO3Convolution, SO3Fourier
 from tests.tolerances import TOLERANCE
 
@@ -87,7 +87,7 @@ def test_they_turn_with_the_input(kind: type) -> None:
     layer, function, sampled = layer_and_signal(kind, 2 * B)
     for rotation in random_rotations(3, np.random.default_rng(1)):
         turned = layer(sampled(lambda rotations, g=rotation: function(g.T @ rotations)))
-        # the output at the rotations that the grid is turned to, from its coefficients
+        # the output of the function as it was, at the rotations that are turned into those of the grid
         wanted = by_definition(layer, function, rotation.T @ grid())
         torch.testing.assert_close(turned[..., 0, :].detach(), wanted, **CLOSE)
 
@@ -105,8 +105,6 @@ def test_band_limited_functions_survive_the_round_trip(dtype: torch.dtype) -> No
 
 
 def test_coefficients_are_integrals_over_fast_fourier_transforms() -> None:
-    from csgnn_dgl.geometry.wigner import wigner_d
-
     signal = torch.randn(2 * B, 2 * B, 2 * B, 1, 2, dtype=torch.float64)
     angles, weights = latitudes(B)
     waves = torch.fft.fft2(signal, dim=(1, 2), norm="forward").numpy()

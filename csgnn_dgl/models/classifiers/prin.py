@@ -55,8 +55,8 @@ class PRIN(Classifier):
     What differs from the authors' code (github.com/qq456cvb/SPRIN, folder ``prin``; github.com/qq456cvb/PRIN;
     github.com/qq456cvb/s2cnn):
 
-    - Windows go on across the longitude 0 (`wrap`). In theirs they end there, and the far end of a window wider than
-      a cell lacks the half cell that the rounding of its edges leaves out.
+    - Windows go on across the longitude 0 (`wrap`). In theirs they end there, and the far end of a window that is wider
+      than a cell lacks up to a cell, which the rounding of its edges leaves out; here it lacks nothing.
     - Both kinds of input are sampled as in SPRIN. The AAAI version has Δ = 1/R, and rounds latitudes to the nearest
       row of a grid that is shifted by half a row.
     - A point at the origin, whose direction is 0/0 in theirs, counts nowhere; points on the polar axis count for their
