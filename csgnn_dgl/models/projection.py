@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.geometry import icosphere
 from csgnn_dgl.mapping.tables import TableModule
-from csgnn_dgl.nn.forms import Form
 from csgnn_dgl.nn.mlp import mlp
+from csgnn_dgl.nn.norm_max import NormMax
 from csgnn_dgl.nn.ops.points import nearest
-from csgnn_dgl.nn.pool import overall_max
 
 
-class SphereProjection(torch.nn.Module):
+class SphereProjection(nn.Module):
     r"""Let every vertex of an icosphere read the points nearest to it in angle.
 
     .. math:: f_v = \max_{p \in N_K(v)} \mathrm{MLP}(\lVert p \rVert, \cos \angle(p, v), \lVert p - v \rVert)
@@ -33,8 +32,6 @@ class SphereProjection(torch.nn.Module):
         Number K of points that each vertex reads.
     widths
         Channels of the layers of the MLP, each linear, batch norm and ReLU.
-    form
-        Form of the maximum, as in :class:`~csgnn_dgl.SpherePool`; the reference is that of torch.
 
     Shapes
     ------
@@ -46,16 +43,18 @@ class SphereProjection(torch.nn.Module):
         If an argument is out of its range.
     """
 
-    def __init__(self, level: int, num_neighbours: int, widths: Sequence[int], form: Form = "auto") -> None:
+    def __init__(self, level: int, num_neighbours: int, widths: Sequence[int]) -> None:
         super().__init__()
         check_counts(num_neighbours=num_neighbours, layers=len(widths))
         check_counts(**{f"projection[{i}]": width for i, width in enumerate(widths)})
         self.num_neighbours = num_neighbours
         self.out_channels = widths[-1]
-        self.form = form
         self.lattice = TableModule()
         self.lattice.add_table("vertices", icosphere(level).vertices)
-        self.mlp = mlp(3, *widths)
+        inner = [3, *widths]
+        self.mlp = mlp(*inner[:-1])
+        self.linear = nn.Linear(inner[-2], inner[-1])
+        self.norm_max = NormMax(inner[-1], slope=0.0)
 
     def forward(self, points: Tensor) -> Tensor:
         """Project; see the class.
@@ -66,22 +65,20 @@ class SphereProjection(torch.nn.Module):
             If the clouds have fewer points than a vertex reads.
         """
         vertices = self.lattice.get_buffer("vertices").to(points.dtype)
-        features = self.mlp(self._seen(points, vertices))
-        # the neighbours stand where the spheres of a grid do: the maximum of each vertex and cloud goes over them
-        return overall_max(features.flatten(1, 2)[:, None], self.form).unflatten(0, features.shape[1:3])
+        return self.norm_max(self.linear(self.mlp(self._seen(points, vertices))))
 
     def _seen(self, points: Tensor, vertices: Tensor) -> Tensor:
-        """Return what the vertices (V, 3) see of the points nearest to them, (K, V, B, 3)."""
+        """Return what the vertices (V, 3) see of the points nearest to them, (V, B, K, 3)."""
         length = _root(points.square().sum(dim=-1))
         found = nearest(points / length[..., None], vertices.expand(points.shape[0], -1, -1), self.num_neighbours)
         first = torch.arange(points.shape[0], device=points.device) * points.shape[1]
-        place = (found.permute(2, 1, 0) + first).flatten()
-        radius = length.flatten()[place].view(self.num_neighbours, len(vertices), -1)
+        place = (found.transpose(0, 1) + first[:, None]).flatten()
+        radius = length.flatten()[place].view(len(vertices), -1, self.num_neighbours)
         cosine, squared = torch.zeros_like(radius), torch.zeros_like(radius)
         for axis, of_vertex in enumerate(vertices.unbind(dim=1)):
             of_point = points[..., axis].flatten()[place].view(radius.shape)
-            cosine = cosine + of_point * of_vertex[:, None]
-            squared = squared + (of_point - of_vertex[:, None]).square()
+            cosine = cosine + of_point * of_vertex[:, None, None]
+            squared = squared + (of_point - of_vertex[:, None, None]).square()
         return torch.stack([radius, cosine / radius, _root(squared)], dim=-1)
 
 

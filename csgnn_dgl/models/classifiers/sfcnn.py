@@ -103,7 +103,7 @@ class SFCNN(Classifier):
         check_counts(**{f"head[{i}]": width for i, width in enumerate(head)})
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
-        self.projection = SphereProjection(level, num_neighbours, projection, form)
+        self.projection = SphereProjection(level, num_neighbours, projection)
         blocks, channels = nn.ModuleList(), self.projection.out_channels
         for of_level in widths:
             pairs = list(pairwise([channels, *of_level]))

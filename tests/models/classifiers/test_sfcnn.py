@@ -51,7 +51,7 @@ def test_the_projection_is_a_maximum_over_the_points_nearest_in_angle() -> None:
                 angle = np.arccos(np.clip(cosine, -1, 1)) if length else np.pi / 3
                 seen.append((angle, length, cosine, np.linalg.norm(point - vertex)))
             nearest = torch.tensor(np.array(sorted(seen)[:5])[:, 1:])
-            wanted = projection.mlp(nearest).amax(dim=0)
+            wanted = projection.norm_max(projection.linear(projection.mlp(nearest)[:, None])).amax(dim=0)
             torch.testing.assert_close(found[v, cloud], wanted, **TOLERANCE[torch.float64])
 
 
