@@ -8,16 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import configs
 from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CLASSIFIERS
 from csgnn_dgl.models.base import import_path
-from csgnn_dgl.tasks.classification.comparison import Candidate
+from csgnn_dgl.tasks.classification.comparison import TESTED, Candidate
 from csgnn_dgl.training.config import Parser, read_yaml
-from pipelines.sweeping import add_options, carry_out, with_source
+from pipelines.sweeping import add_options, carry_out, own_options, with_source
 from pipelines.terminal import guarded
 
 PROGRAM = "python -m pipelines.compare"
@@ -32,11 +31,6 @@ MODELS = (
     "mine.PointNet: any nn.Module from points (B, N, 3) to logits, made with num_classes; or run folders, which are "
     "only tested. A folder of shapes stands for --data.source."
 )
-MINUTES = 0.6
-SCHEDULE = "one_cycle"
-LEARNING_RATE = 1e-3
-"""Where a model brings none of its own."""
-
 REDUCED = {"csgnn": "small_so3"}
 """Names of the reduced configs that are not called NAME_small."""
 
@@ -59,17 +53,6 @@ def candidate(word: str) -> Candidate:
     return Candidate(word.rpartition(".")[2], own_options({}, import_path(CLASSIFIERS.find(word))))
 
 
-def own_options(config: dict[str, Any], network: str | None = None) -> dict[str, Any]:
-    """Return what of a config is a model's own: network, learning rate and weight decay."""
-    given = config.get("model", {})
-    own = {key: given[key] for key in ("network", "learning_rate", "weight_decay") if key in given}
-    if "network" not in own:
-        if network is None:
-            raise InputError("the config names no model.network; give one that does")
-        own["network"] = {"class_path": network}
-    return {"model": {"learning_rate": LEARNING_RATE, **own, "schedule": SCHEDULE}}
-
-
 def is_data(word: str) -> bool:
     """Whether a word is a folder of shapes."""
     return Path(word).is_dir() and not (Path(word) / "config.yaml").is_file()
@@ -79,7 +62,7 @@ def run(words: Sequence[str], program: str) -> int:
     """Parse the command line and carry it out."""
     parser = Parser(prog=program, description=DESCRIPTION)
     parser.add_argument("models", nargs="*", type=str, help=MODELS.format(", ".join(CLASSIFIERS)))
-    add_options(parser, "runs/compare", MINUTES, ("z", "SO3"))
+    add_options(parser, "runs/compare")
     options = parser.parse_args(with_source(words))
     folders = [word for word in options.models if is_data(word)]
     if len(folders) > 1:
@@ -88,7 +71,8 @@ def run(words: Sequence[str], program: str) -> int:
         options.data.source = folders[0]
     models = [word for word in options.models if word not in folders]
     candidates = [candidate(word) for word in models or list(CLASSIFIERS)]
-    return carry_out(candidates, options, MINUTES, SCHEDULE, [*program.split(), *words])
+    options.output = options.output or "runs/compare"
+    return carry_out(candidates, options, tuple(TESTED), [*program.split(), *words])
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:

@@ -4,40 +4,47 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.tasks.classification import ModelNetData
-from csgnn_dgl.tasks.classification.comparison import Candidate, Comparison, entries_of, headline, measure_costs
+from csgnn_dgl.tasks.classification.comparison import (
+    TESTED,
+    Candidate,
+    Comparison,
+    entries_of,
+    headline,
+    measure_costs,
+)
 from csgnn_dgl.training.config import Parser
-from csgnn_dgl.training.sweep import Budget, Sweep, locked
+from csgnn_dgl.training.sweep import Budget, Sweep
 from pipelines.terminal import INTERRUPTED, say
 
 FAILED = 1
+MINUTES = 0.6
+SCHEDULE = "one_cycle"
+LEARNING_RATE = 1e-3
+"""Where a model brings none of its own."""
+
 FIXED = {"train_rotation", "test_rotations", "num_workers", "seed", "progress"}
-"""Options of the data that the sweep sets."""
+"""Options of the data that a sweep sets itself."""
 
 
-def add_options(parser: Parser, output: str, minutes: float, rotations: Sequence[str]) -> None:
-    """Add the options that a sweep of classifiers has."""
-    parser.add_argument("--output", type=str, default=output, help="Folder of the sweep; the same one goes on with it.")
+def add_options(parser: Parser, output: str) -> None:
+    """Add the options that a sweep of classifiers has; without ``--output`` the caller finds a folder."""
+    folder = f"Folder of the sweep; the same one goes on with it. {output} if none is given."
+    parser.add_argument("--output", type=str | None, default=None, help=folder)
     parser.add_argument("--epochs", type=int | None, default=None, help="Epochs of each training.")
-    parser.add_argument(
-        "--minutes",
-        type=float | None,
-        default=None,
-        help="Minutes of one core for each training: as many whole epochs as fit, at least one. Some steps of each "
-        f"model are timed for it in the beginning. {minutes:g} where no --epochs are given.",
+    minutes = (
+        "Minutes of one core for each training: as many whole epochs as fit, at least one. Some steps of each model "
+        f"are timed for it in the beginning. {MINUTES:g} where no --epochs are given."
     )
+    parser.add_argument("--minutes", type=float | None, default=None, help=minutes)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="Seeds; every training is done with each.")
-    parser.add_argument(
-        "--rotations",
-        nargs="+",
-        choices=["z", "SO3"],
-        default=list(rotations),
-        help="Rotations that are trained under: z (tested under z and SO3), SO3 (tested under SO3).",
-    )
+    rotations = "Rotations that are trained under: z (tested under z and SO3), SO3 (tested under SO3)."
+    parser.add_argument("--rotations", nargs="+", choices=list(TESTED), default=None, help=rotations)
     jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--jobs", type=int, default=jobs, help="Trainings at a time, each on one core.")
     parser.add_class_arguments(ModelNetData, "data", skip=FIXED)
@@ -48,34 +55,48 @@ def with_source(words: Sequence[str]) -> list[str]:
     return ["--data.source" + word[6:] if word == "--data" or word.startswith("--data=") else word for word in words]
 
 
-def carry_out(
-    candidates: Sequence[Candidate],
-    options: Any,
-    minutes: float,
-    schedule: str,
-    again: Sequence[str],
-    note: Callable[[str], None] = say,
-) -> int:
-    """Train, test, and print and write the table; return the exit code."""
-    data: Mapping[str, Any] = options.data.as_dict()
+def own_options(config: dict[str, Any], network: str | None = None) -> dict[str, Any]:
+    """Return what of a config is a model's own: network, learning rate and weight decay."""
+    given = config.get("model", {})
+    own = {key: given[key] for key in ("network", "learning_rate", "weight_decay") if key in given}
+    if "network" not in own:
+        if network is None:
+            raise InputError("the config names no model.network; give one that does")
+        own["network"] = {"class_path": network}
+    return {"model": {"learning_rate": LEARNING_RATE, **own, "schedule": SCHEDULE}}
+
+
+def carry_out(candidates: Sequence[Candidate], options: Any, rotations: Sequence[str], again: Sequence[str]) -> int:
+    """Train, test, and print and write the table; return the exit code.
+
+    Parameters
+    ----------
+    candidates
+        The rows of the table.
+    options
+        What the parser of `add_options` returned.
+    rotations
+        Rotations that are trained under where the options name none.
+    again
+        The command that goes on after an interruption.
+    """
+    data = options.data.as_dict()
     nothing = options.epochs is None and options.minutes is None
-    budget = Budget(options.epochs, minutes if nothing else options.minutes)
-    entries = entries_of(candidates, data, options.seeds, options.rotations)
-    facts = {"data": data, "seeds": options.seeds, "schedule": schedule}
-    folder = Path(options.output)
+    budget = Budget(options.epochs, MINUTES if nothing else options.minutes)
+    entries = entries_of(candidates, data, options.seeds, options.rotations or rotations)
+    sweep = Sweep(options.output)
+    sweep.begin(entries, budget, {"data": data, "seeds": options.seeds, "schedule": SCHEDULE})
     try:
-        with locked(folder):
-            sweep = Sweep(folder)
-            sweep.begin(entries, budget, facts)
-            failed = sweep.carry_out(options.jobs, note, headline)
-            measure_costs(sweep, note)
+        with sweep.locked():
+            failed = sweep.carry_out(options.jobs, say, headline)
+            measure_costs(sweep, say)
             comparison = Comparison.of(sweep)
-            comparison.write(folder)
+            comparison.write(sweep.folder)
     except KeyboardInterrupt:
         say(f"stopped; whole epochs are kept, go on with: {shlex.join(again)}")
         return INTERRUPTED
     say(f"\n{comparison}\n")
-    say(f"table, figure and data in {folder / 'comparison.md'}, .png and .json")
+    say(f"table, data and figure in {Path(options.output) / 'comparison.md'}, .json and .png")
     for name, why in failed.items():
         say(f"{name} is missing, because it failed: {why}")
     return FAILED if failed else 0

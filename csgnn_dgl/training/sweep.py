@@ -31,6 +31,9 @@ from csgnn_dgl.training.workers import Job, Tell, carry_out_jobs
 PLAN = "plan.json"
 """File of the plan in the folder of a sweep."""
 
+LOCK = ".lock"
+"""File that is locked while somebody carries a sweep out."""
+
 VERSION = 1
 """Version of the form of `PLAN`."""
 
@@ -52,16 +55,17 @@ class Entry:
     row
         Those that share it are of one model and take equally long: their steps are timed once.
     config
-        Options of the training, as for `csgnn_dgl.training.fit`; the sweep adds how many epochs.
+        Options of the training, as for `csgnn_dgl.training.fit`, with the ``task``; the sweep adds how many epochs.
     run
-        Run folder that is tested instead of training one. A name without a folder is another entry of the sweep.
+        Run folder that is tested instead of training one; then ``task`` and ``trainer`` of the options are what counts.
+        A name without a folder is another entry of the sweep.
     test
         Options of the test, as for `csgnn_dgl.training.evaluate`.
     """
 
     name: str
     row: str
-    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    config: Mapping[str, Any]
     run: str | None = None
     test: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -166,20 +170,40 @@ class Sweep:
                     "another --output"
                 )
             return
-        if self.folder.is_dir() and any(item.name != LOCK for item in self.folder.iterdir()):
+        if self.folder.is_dir() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder} is not empty and holds no {PLAN}; give another --output")
         names = [entry.name for entry in entries]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise InputError(f"{twice} is there twice; give each once")
         for entry in entries:
+            task = find_task(entry.config["task"])
             if entry.run is None:
-                task = find_task(entry.config["task"])
                 parse(parser_of(task, "fit"), words_of([entry.config]))
+            parse(parser_of(task, "test"), words_of([{"ckpt_path": entry.name, **entry.test}]))
         self.plan = {"version": VERSION, "asked": asked, "epochs": {}, "seconds_per_epoch": {}, "processors": []}
         if budget.epochs is not None:
             self.plan["epochs"] = {entry.row: budget.epochs for entry in entries if entry.run is None}
         self._write()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Make sure that nobody else carries it out meanwhile.
+
+        Raises
+        ------
+        InputError
+            If somebody does.
+        """
+        with (self.folder / LOCK).open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"another process works in {self.folder}; wait for it, or give another --output"
+                ) from error
+            self.plan = _read(self.folder / PLAN)
+            yield
 
     def carry_out(
         self, jobs: int, say: Callable[[str], None], headline: Callable[[Results], str] = lambda _: "tested"
@@ -200,6 +224,8 @@ class Sweep:
         dict
             Why entries failed, by their names.
         """
+        if jobs < 1:
+            raise InputError(f"--jobs is {jobs}; give a whole number of at least 1")
         failed: dict[str, str] = {}
         self._note_machine()
         self._time_epochs(jobs, say, failed)
@@ -289,28 +315,6 @@ class Sweep:
             file.write_text(json.dumps(self.plan, indent=1), encoding="utf-8")
 
 
-LOCK = ".lock"
-
-
-@contextmanager
-def locked(folder: Place) -> Iterator[None]:
-    """Make sure that nobody else works in a folder, made if missing.
-
-    Raises
-    ------
-    InputError
-        If somebody does.
-    """
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"another process works in {place}; wait for it, or give another --output") from error
-        yield
-
-
 def train_and_test(
     folder: str, trained: str, config: Mapping[str, Any], epochs: int | None, test: Mapping[str, Any], tell: Tell
 ) -> None:
@@ -339,9 +343,8 @@ def train_and_test(
             place = {"runs": str(run.path.parent), "name": run.path.name}
             fit([config, {"trainer": {"max_epochs": epochs}}], callbacks=callbacks, **place)
     tell("is tested")
-    task = config.get("task")
-    trainer = {"accelerator": config.get("trainer", {}).get("accelerator", "cpu"), "devices": 1}
-    evaluate(Run(Path(trained)), task=task, **{"trainer": trainer, **test, "output": folder})
+    trainer = {key: config["trainer"][key] for key in ("accelerator", "devices") if key in config.get("trainer", {})}
+    evaluate(Run(Path(trained)), task=config["task"], **{"trainer": trainer, **test, "output": folder})
 
 
 class _Tells(L.Callback):

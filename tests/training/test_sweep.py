@@ -10,7 +10,7 @@ from torch import nn
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.training import Run
 from csgnn_dgl.training import sweep as sweep_module
-from csgnn_dgl.training.sweep import Budget, Entry, Sweep, _difference, _Watch, locked, train_and_test
+from csgnn_dgl.training.sweep import Budget, Entry, Sweep, _difference, _Watch, train_and_test
 from tests.tiny_training import assert_same_weights
 from tests.toy_shapes import NETWORK, NUM_POINTS
 
@@ -46,7 +46,7 @@ def entries(shapes_folder):
     return [
         Entry("one", "csgnn", config(shapes_folder)),
         Entry("deadly", "deadly", config(shapes_folder, "tests.training.test_sweep.Deadly")),
-        Entry("votes", "votes", run="one", test={"data": {"votes": 2}}),
+        Entry("votes", "votes", {"task": "classification"}, "one", test={"data": {"votes": 2}}),
     ]
 
 
@@ -154,12 +154,19 @@ def test_what_cannot_be_carried_out_is_refused(entries, tmp_path, shapes_folder)
         Sweep(tmp_path / "new").begin([Entry("one", "x", unknown)], Budget(epochs=2), {})
     assert not (tmp_path / "new").exists()
     with pytest.raises(InputError, match="names no folder"):
-        Entry("../x", "x")
+        Entry("../x", "x", {})
     for options in ({}, {"epochs": 1, "minutes": 1.0}, {"epochs": 0}, {"minutes": float("nan")}, {"minutes": 0.0}):
         with pytest.raises(InputError):
             Budget(**options)
-    with locked(tmp_path / "new"), pytest.raises(InputError, match="another process"), locked(tmp_path / "new"):
+    sweep = Sweep(tmp_path / "new")
+    with pytest.raises(InputError, match="vote"):
+        sweep.begin([Entry("one", "x", config(shapes_folder), test={"data": {"vote": 3}})], Budget(epochs=2), {})
+    assert not (tmp_path / "new").exists()
+    sweep.begin(entries, Budget(epochs=2), {})
+    with sweep.locked(), pytest.raises(InputError, match="another process"), Sweep(tmp_path / "new").locked():
         pass
+    with pytest.raises(InputError, match="--jobs is 0"):
+        sweep.carry_out(0, silent)
 
 
 def test_the_time_of_an_epoch_is_that_of_its_steps_without_the_first_ones():

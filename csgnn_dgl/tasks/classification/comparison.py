@@ -109,20 +109,21 @@ def entries_of(
     for candidate in candidates:
         test = merged({"consistency": True}, candidate.test)
         if candidate.run is not None:
-            entries.append(_entry_of_run(candidate, data, seeds[0], test))
+            entries.append(_entry_of_run(candidate, data, seeds[0], common, test))
             continue
         for rotation in rotations:
             turned = {"train_rotation": rotation, "test_rotations": list(TESTED[rotation])}
             for seed in seeds:
-                config = merged(common, candidate.config, {"data": {**data, **turned}, "seed_everything": seed})
+                config = merged(common, {"data": {**data, **turned}, "seed_everything": seed}, candidate.config)
                 name = f"{candidate.name}-{rotation}-{seed}"
                 twin = next((entry.name for entry in entries if entry.config == config), None)
-                own = {} if twin else config
-                entries.append(Entry(name, candidate.name, own, twin, test))
+                entries.append(Entry(name, candidate.name, common if twin else config, twin, test))
     return entries
 
 
-def _entry_of_run(candidate: Candidate, data: Mapping[str, Any], seed: int, test: Mapping[str, Any]) -> Entry:
+def _entry_of_run(
+    candidate: Candidate, data: Mapping[str, Any], seed: int, common: Mapping[str, Any], test: Mapping[str, Any]
+) -> Entry:
     run = Run(Path(candidate.run or "").resolve())
     rotation = run.config.get("data", {}).get("train_rotation")
     if rotation not in TESTED:
@@ -130,7 +131,7 @@ def _entry_of_run(candidate: Candidate, data: Mapping[str, Any], seed: int, test
     if not run.best.is_file():
         raise InputError(f"{run.path} has no checkpoints/best.ckpt; give a run that was trained")
     tested = {"data": {**data, "test_rotations": list(TESTED[rotation])}, "seed_everything": seed}
-    return Entry(f"{candidate.name}-{rotation}-{seed}", candidate.name, {}, str(run.path), merged(test, tested))
+    return Entry(f"{candidate.name}-{rotation}-{seed}", candidate.name, common, str(run.path), merged(test, tested))
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,8 +160,7 @@ def measure_costs(sweep: Sweep, say: Callable[[str], None]) -> None:
         say(f"timing the inference of {len(missing)} model(s)")
     work = []
     for entry in missing:
-        options = entry.config or entry.test
-        arguments = (str(sweep.trained(entry).path), dict(options.get("data", {})))
+        arguments = (str(sweep.trained(entry).path), dict(entry.test.get("data", {})))
         work.append(Job(entry.row, measure_cost, arguments, sweep.folder / "logs" / f"{entry.row}.log"))
     with closing(carry_out_jobs(work)) as every:
         for news in every:
