@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from csgnn_dgl.nn.ops import library
 from csgnn_dgl.nn.ops.points import farthest_points, gather, nearest
 
 
@@ -91,3 +92,37 @@ def test_they_can_be_compiled_with_a_batch_of_any_size() -> None:
     for size in (3, 2):
         own = points[:size]
         assert torch.equal(compiled(own), nearest(own, gather(own, farthest_points(own, 4)), 5))
+
+
+@pytest.mark.skipif(not library.available(), reason="there is no compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(("length", "count"), [(1, 1), (5, 5), (200, 190), (300, 3), (1000, 64)])
+def test_the_kernel_sorts_as_torch_does(dtype: torch.dtype, length: int, count: int) -> None:
+    rows = torch.randn(40, length, generator=torch.Generator().manual_seed(0)).to(dtype)
+    rows[1] = rows[1].abs().round()  # equal numbers: the first comes first
+    rows[2] = 0.25
+    rows[3, ::2], rows[3, 1::2] = 0.0, -0.0
+    rows[4, ::3] = float("nan")
+    rows[5, ::3], rows[5, 1::3] = float("inf"), float("-inf")
+    rows[6] = rows[6].sort().values
+    rows[7] = rows[7].sort(descending=True).values
+    wanted = rows.sort(dim=1, stable=True).indices[:, :count]
+    assert torch.equal(library.smallest(rows, count), wanted)
+
+
+@pytest.mark.skipif(not library.available(), reason="there is no compiler")
+def test_the_kernel_refuses_what_it_cannot_take() -> None:
+    rows = torch.randn(4, 6)
+    for count in (0, 7):
+        with pytest.raises(ValueError, match=f"^smallest takes 1 to 6 numbers of each row, got {count}$"):
+            library.smallest(rows, count)
+    with pytest.raises(ValueError, match="must be a contiguous"):
+        library.smallest(rows.t(), 2)
+    assert library.smallest(rows[:0], 2).shape == (0, 2)
+
+
+def test_without_the_kernel_the_neighbours_are_the_same(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    points = clouds(3, dtype)
+    found = nearest(points, points, 7)
+    monkeypatch.setattr(library, "available", lambda: False)
+    assert torch.equal(nearest(points, points, 7), found)

@@ -44,5 +44,6 @@ ARGUMENTS = {
         "source_count target_count edges length", "gradient winners targets places offsets features_gradient"
     ),
     "overall_max": _structure("rows length", "features result winners"),
+    "smallest": _structure("rows length count", "features result"),
 }
 """The structure of each kernel: sizes, then tensors, then choices. What no choice asks for may be missing."""

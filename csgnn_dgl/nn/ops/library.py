@@ -275,6 +275,21 @@ def overall_max(features: Tensor) -> tuple[Tensor, Tensor]:
     return maximum, winners
 
 
+def smallest(features: Tensor, count: int) -> Tensor:
+    """Places of the `count` smallest numbers of each row of (rows, M), from the smallest on: (rows, count) int64.
+
+    Of equal numbers the first comes first; a NaN is larger than everything.
+    """
+    call = _Call("smallest", features)
+    rows, length = call.shape("features", features, 2)
+    call.features((rows, length), features=features)
+    if not 0 < count <= length < 2**31:
+        raise ValueError(f"smallest takes 1 to {length} numbers of each row, got {count}")
+    result = empty((rows, count), torch.int64)
+    call.run(rows=rows, length=length, count=count, result=result)
+    return result
+
+
 class _Call:
     """The arguments of a kernel, each checked as it is taken, and the call."""
 

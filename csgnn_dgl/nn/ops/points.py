@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from csgnn_dgl.nn.ops import library
 from csgnn_dgl.nn.ops.registry import register
 
 EXACT_UP_TO = 3
@@ -88,8 +89,15 @@ def _search(points: Tensor, queries: Tensor, count: int) -> Tensor:
         else:
             # ‖q‖² is the same for all points of a query
             distance = torch.addmm(own.square().sum(dim=1), asked, own.t(), alpha=-2)
-        found[cloud] = distance.topk(count, dim=1, largest=False, sorted=True).indices
+        found[cloud] = _smallest(distance, count)
     return found
+
+
+def _smallest(numbers: Tensor, count: int) -> Tensor:
+    """Return the places (M, K) of the smallest numbers of each row (M, N), from the smallest on."""
+    if numbers.device.type == "cpu" and numbers.dtype in (torch.float32, torch.float64) and library.available():
+        return library.smallest(numbers, count)
+    return numbers.topk(count, dim=1, largest=False, sorted=True).indices
 
 
 def _squared(one: Tensor, other: Tensor) -> Tensor:

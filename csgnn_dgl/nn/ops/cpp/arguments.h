@@ -135,4 +135,12 @@ struct OverallMax {
   int64_t* winners;
 };
 
+// result = places of the smallest numbers of each row, from the smallest on; the first of equal ones.
+template <typename S, typename T = Computed<S>>
+struct Smallest {
+  int64_t rows, length, count;
+  const S* features;
+  int64_t* result;
+};
+
 }  // namespace

@@ -6,6 +6,7 @@
 #include "intra.h"
 #include "pool.h"
 #include "radial.h"
+#include "smallest.h"
 
 namespace {
 
@@ -39,4 +40,5 @@ int answer(bool (*kernel)(const Arguments&), const Arguments& arguments, int thr
   CSGNN_KERNEL(norm_backward, NormBackward, S, name)    \
   CSGNN_KERNEL(max_forward, MaxForward, S, name)        \
   CSGNN_KERNEL(max_backward, MaxBackward, S, name)      \
-  CSGNN_KERNEL(overall_max, OverallMax, S, name)
+  CSGNN_KERNEL(overall_max, OverallMax, S, name)        \
+  CSGNN_KERNEL(smallest, Smallest, S, name)
