@@ -148,6 +148,7 @@ def example(kernel: str, dtype: torch.dtype = torch.float32, batch: int = 2) -> 
             "offsets": offsets,
         },
         "overall_max": {"features": rows},
+        "smallest": {"features": torch.randn(5 * batch, 12).to(dtype), "count": 3},
     }
     return examples[kernel]
 
@@ -157,6 +158,7 @@ FREE_LENGTHS = {
     ("max_forward", "offsets"),
     ("max_backward", "offsets"),
     ("overall_max", "features"),
+    ("smallest", "features"),
 }
 
 
