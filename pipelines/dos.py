@@ -59,13 +59,17 @@ def predict(arguments: Sequence[str], program: str) -> int:
     parser.add_argument(
         "--ckpt_path", type=str | None, default=None, help="Checkpoint or run folder; by default the shipped weights."
     )
+    shifted = "Draw energies from the predicted Fermi level, instead of from the zero of the training data."
+    parser.add_argument("--from_fermi_level", type=bool, default=False, help=shifted)
+    parser.add_argument("--per_atom", type=bool, default=False, help="Draw the DOS per atom, instead of of the cell.")
     options = parser.parse_args(list(arguments))
     model = load_dos_model(options.ckpt_path, device(options.device))
     read = [read_snapshots(path, model.grid, model.valences, needs_dos=False) for path in options.structures]
     snapshots = Snapshots(tuple(item for part in read for item in part))
     predictions = predict_snapshots(model, snapshots)
     folder = new_folder(options.output, "predictions", "predictions.json")
-    write_predictions(folder, predictions, snapshots)
+    axes = {"from_fermi_level": options.from_fermi_level, "per_atom": options.per_atom}
+    write_predictions(folder, predictions, snapshots, **axes)
     say(f"{predictions_table(predictions)}\n")
     for found, item in zip(predictions, snapshots, strict=True):
         if found.num_electrons and found.num_states < found.num_electrons:

@@ -14,6 +14,7 @@ import numpy as np
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.base import plain
+from csgnn_dgl.training.lettering import save_figure
 from csgnn_dgl.training.report import Section, markdown_list
 
 VERSION = 1
@@ -98,7 +99,7 @@ class Results:
             for name, (caption, figure) in section.figures.items():
                 lines += ["", f"![{caption}]({name})"]
                 with atomic_write(place / name) as file:
-                    figure.savefig(file, dpi=110)
+                    save_figure(figure, file)
             for name, arrays in section.arrays.items():
                 with atomic_write(place / name) as file:
                     np.savez_compressed(file, **arrays)  # type: ignore[arg-type]

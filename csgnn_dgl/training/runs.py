@@ -19,6 +19,7 @@ from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.base import Place
 from csgnn_dgl.training.config import read_yaml
 from csgnn_dgl.training.figures import history_figure
+from csgnn_dgl.training.lettering import save_figure
 from csgnn_dgl.training.results import FILE, Results
 
 
@@ -225,7 +226,7 @@ class RunFolder(Checkpoint):
         """Draw the training curve."""
         if trainer.is_global_zero and self.history:
             with atomic_write(self.run.path / "curve.png") as file:
-                history_figure(self.history, self.panels).savefig(file, dpi=110)
+                save_figure(history_figure(self.history, self.panels), file)
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Draw what there is of it."""

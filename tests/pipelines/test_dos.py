@@ -11,6 +11,7 @@ import torch
 import yaml
 from ase import Atoms
 from ase.io import write
+from matplotlib.figure import Figure
 
 import configs
 from csgnn_dgl import load_dos_model, predict_dos
@@ -167,6 +168,25 @@ def test_predict_writes_what_the_library_predicts(trained, work, capsys):
     # nothing is written over
     assert main([*arguments[:2], *arguments[3:]]) == 0
     assert (work / "runs" / "predictions-2").is_dir()
+
+
+def test_figures_of_predictions_have_the_axes_that_were_asked_for(trained, work, monkeypatch):
+    titles = []
+
+    def keep(figure, path, **options):
+        (axes,) = figure.axes
+        titles.append((axes.get_xlabel(), axes.get_ylabel()))
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    write(work / "a.extxyz", toy_atoms("dimer", 1.35), format="extxyz")
+    arguments = ["predict", "a.extxyz", "--ckpt_path", str(trained), "--device", "cpu"]
+    assert main(arguments) == 0
+    assert main([*arguments, "--from_fermi_level", "true", "--per_atom", "true"]) == 0
+    assert titles == [
+        ("energy (eV), zero of the training data", "DOS (states / eV)"),
+        ("energy − predicted Fermi level (eV)", "DOS (states / eV / atom)"),
+    ]
 
 
 def test_a_prediction_with_too_few_states_says_so(trained, work, capsys):

@@ -27,6 +27,7 @@ from csgnn_dgl.tasks.classification.evaluation import mcnemar_p, wilson_interval
 from csgnn_dgl.tasks.classification.report import PREDICTIONS
 from csgnn_dgl.tasks.classification.task import TASK
 from csgnn_dgl.training.config import config_of_checkpoint
+from csgnn_dgl.training.lettering import save_figure
 from csgnn_dgl.training.report import markdown_table
 from csgnn_dgl.training.results import Results
 from csgnn_dgl.training.runs import Run
@@ -298,7 +299,7 @@ class Comparison:
     def write(self, folder: Path) -> None:
         """Write ``comparison.json``, ``comparison.md`` and ``comparison.png`` into a folder."""
         with atomic_write(folder / "comparison.png") as file:
-            comparison_figure(self.rows, COLUMNS, tuple(TESTED)).savefig(file, dpi=130)
+            save_figure(comparison_figure(self.rows, COLUMNS, tuple(TESTED)), file, dpi=130)
         with atomic_write(folder / "comparison.md") as file:
             text = f"# Comparison\n\n{self}\n\n![Accuracy and consistency of each model](comparison.png)\n"
             file.write_text(text, encoding="utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from csgnn_dgl.training.figures import new_figure
+from csgnn_dgl.training.lettering import label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,7 +48,7 @@ def comparison_figure(rows: Sequence[Any], columns: Sequence[str], rotations: Se
     right.set_xlabel("same answer after a random rotation (%)")
     right.set_xlim(0, 100)
     for axes, labelled in ((left, True), (right, False)):
-        axes.set_yticks(range(len(rows)), [row.name for row in rows] if labelled else [""] * len(rows))
+        axes.set_yticks(range(len(rows)), [label(row.name) for row in rows] if labelled else [""] * len(rows))
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="x", alpha=0.3)
         axes.set_axisbelow(True)

@@ -10,6 +10,7 @@ import numpy as np
 from csgnn_dgl.symmetry import SO3Error
 from csgnn_dgl.tasks.classification.evaluation import Score
 from csgnn_dgl.training.figures import new_figure
+from csgnn_dgl.training.lettering import label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,9 +24,9 @@ def confusion_figure(scores: Sequence[Score], class_names: Sequence[str]) -> Fig
         counts = np.asarray(result.confusion, dtype=float)
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
         image = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
-        ticks = range(len(class_names))
-        axes.set_xticks(ticks, class_names, rotation=90, fontsize=7)
-        axes.set_yticks(ticks, class_names, fontsize=7)
+        names = [label(name) for name in class_names]
+        axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(names)), names, fontsize=7)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         votes = f", {result.votes} votes" if result.votes > 1 else ""

@@ -9,10 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from csgnn_dgl.data import Snapshots
+from csgnn_dgl.data import Snapshot, Snapshots
+from csgnn_dgl.electronic import EnergyGrid
+from csgnn_dgl.electronic import fermi_level as fermi_level_of
 from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Prediction, band_energies_per_atom
 from csgnn_dgl.tasks.dos.invariance import Invariance
 from csgnn_dgl.training.figures import new_figure
+from csgnn_dgl.training.lettering import label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +25,9 @@ COLUMNS = 4
 
 LOWEST = 1e-17
 """Where nothing is drawn on a logarithmic axis."""
+
+FAINT, MARGIN = 0.01, 1.0
+"""Share of the largest DOS up to which no states are seen, and what is shown beside those that are, in eV."""
 
 
 def first_of_each(snapshots: Snapshots) -> list[int]:
@@ -39,8 +45,8 @@ def dos_figure(predictions: Sequence[Prediction], snapshots: Snapshots, places: 
     for axes, place in zip(panels, places, strict=True):
         axes.fill_between(energies, reference[place], color="0.8", step="mid", label="reference")
         for prediction in predictions:
-            axes.plot(energies, prediction.dos_per_atom[place].numpy(), linewidth=1.0, label=prediction.name)
-        axes.set_title(snapshots[place].structure, fontsize=10)
+            axes.plot(energies, prediction.dos_per_atom[place].numpy(), linewidth=1.0, label=label(prediction.name))
+        axes.set_title(label(snapshots[place].structure), fontsize=10)
         axes.set_xlim(snapshots.grid.start, snapshots.grid.stop)
         axes.set_ylim(bottom=0.0)
     figure.supxlabel("energy (eV)")
@@ -63,8 +69,8 @@ def parity_figure(predictions: Sequence[Prediction], snapshots: Snapshots) -> Fi
         axes.plot(ends, ends, color="0.5", linewidth=0.8)
         axes.fill_between(ends, ends - CHEMICAL_ACCURACY, ends + CHEMICAL_ACCURACY, color="0.9")
         for prediction, energies in zip(predictions, found, strict=True):
-            axes.plot(wanted[own], energies[own], ".", markersize=4, label=prediction.name)
-        axes.set_title(structure, fontsize=10)
+            axes.plot(wanted[own], energies[own], ".", markersize=4, label=label(prediction.name))
+        axes.set_title(label(structure), fontsize=10)
         axes.tick_params(labelsize=7)
         axes.locator_params(axis="x", nbins=4)
     figure.supxlabel("reference band energy (eV/atom)")
@@ -74,27 +80,79 @@ def parity_figure(predictions: Sequence[Prediction], snapshots: Snapshots) -> Fi
 
 
 def prediction_figure(
-    energies: NDArray[np.float64],
+    grid: EnergyGrid,
     dos: NDArray[np.float64],
     fermi_level: float,
     title: str,
-    reference: NDArray[np.float64] | None = None,
+    num_atoms: int,
+    reference: tuple[NDArray[np.float64], float] | None = None,
+    *,
+    from_fermi_level: bool = False,
+    per_atom: bool = False,
 ) -> Figure:
-    """Draw a predicted DOS with its Fermi level (eV), and the reference if there is one.
+    """Draw a predicted DOS and its Fermi level, with those of the reference if there is one; filled states are shaded.
 
-    Energies (count,) are the centres of the bins, in eV; `dos` and `reference` (count,) states/eV of the whole cell.
+    The energies shown are those where there are states.
+
+    Parameters
+    ----------
+    grid
+        The energy bins.
+    dos
+        (count,) predicted states/eV of the whole cell.
+    fermi_level
+        Its Fermi level, in eV.
+    title
+        Title of the figure.
+    num_atoms
+        Atoms of the cell.
+    reference
+        DOS (count,) and Fermi level that were computed by other means.
+    from_fermi_level
+        Count energies from the predicted Fermi level, instead of from the zero of the training data.
+    per_atom
+        Show the DOS of an atom, on average, instead of that of the cell.
     """
     figure, (axes,) = new_figure(6.4, 3.6)
-    if reference is not None:
-        axes.fill_between(energies, reference, color="0.8", step="mid", label="reference")
-    axes.plot(energies, dos, linewidth=1.2, label="predicted")
-    axes.axvline(fermi_level, color="0.3", linestyle="--", linewidth=0.8, label="Fermi level")
-    axes.set_xlabel("energy (eV)")
-    axes.set_ylabel("DOS (states / eV)")
+    zero, unit = fermi_level if from_fermi_level else 0.0, num_atoms if per_atom else 1
+    shown = [] if reference is None else [("reference", "0.3", *reference)]
+    shown.append(("predicted", "C0", dos, fermi_level))
+    for name, colour, values, level in shown:
+        heights, edges = values / unit, grid.edges - zero
+        filled = int(np.clip(np.searchsorted(grid.edges, level), 1, grid.count))
+        ends = np.append(edges[:filled], np.clip(level, *grid.edges[filled - 1 : filled + 1]) - zero)
+        axes.stairs(heights[:filled], ends, fill=True, color=colour, alpha=0.25, linewidth=0.0)
+        text = f"{name}, Fermi level {level:.2f} eV".replace("-", "\N{MINUS SIGN}")
+        axes.stairs(heights, edges, color=colour, linewidth=1.2, label=text, baseline=None)
+        axes.axvline(level - zero, color=colour, linestyle=":" if name == "reference" else "--", linewidth=1.2)
+    low, high = states_between(grid, *(values for *_, values, _ in shown))
+    levels = [level for *_, level in shown]
+    low, high = max(min(low, *levels) - MARGIN, grid.start), min(max(high, *levels) + MARGIN, grid.stop)
+    axes.set_xlim(low - zero, high - zero)
     axes.set_ylim(bottom=0.0)
-    axes.set_title(title, fontsize=10)
-    axes.legend()
+    axes.set_xlabel(
+        "energy − predicted Fermi level (eV)" if from_fermi_level else "energy (eV), zero of the training data"
+    )
+    axes.set_ylabel("DOS (states / eV / atom)" if per_atom else "DOS (states / eV)")
+    axes.set_title(label(title), fontsize=10)
+    figure.legend(fontsize=8, loc="outside upper center", ncols=2)
     return figure
+
+
+def reference_of(snapshot: Snapshot) -> tuple[NDArray[np.float64], float] | None:
+    """Return the DOS of a snapshot and the Fermi level that follows from it, or None where it has none."""
+    if snapshot.dos is None or snapshot.num_electrons is None:
+        return None
+    found = fermi_level_of(torch.from_numpy(snapshot.dos), snapshot.num_electrons, snapshot.grid, too_few="top")
+    return snapshot.dos, float(found)
+
+
+def states_between(grid: EnergyGrid, *curves: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the energies, in eV, between which one of the DOS is above `FAINT` of its maximum; else the grid's."""
+    bins = np.flatnonzero(np.any([values > FAINT * max(values.max(), 0.0) for values in curves], axis=0))
+    if len(bins) == 0:
+        return grid.start, grid.stop
+    return float(grid.edges[bins[0]]), float(grid.edges[bins[-1] + 1])
 
 
 def invariance_figure(invariance: Invariance) -> Figure:

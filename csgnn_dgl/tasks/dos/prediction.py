@@ -22,8 +22,9 @@ from csgnn_dgl.electronic import EnergyGrid, band_energy, fermi_level
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models import DOSModel
 from csgnn_dgl.tasks.dos.evaluation import predict_atoms, vector_dtype
-from csgnn_dgl.tasks.dos.figures import prediction_figure
+from csgnn_dgl.tasks.dos.figures import prediction_figure, reference_of
 from csgnn_dgl.tasks.dos.trained import TrainedDOS, load_dos_model
+from csgnn_dgl.training.lettering import save_figure
 from csgnn_dgl.training.report import table_of
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ def predictions_table(predictions: Sequence[DOSPrediction]) -> str:
     return table_of(predictions, columns)
 
 
-def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapshots: Snapshots) -> Path:
+def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapshots: Snapshots, **axes: bool) -> Path:
     """Write predictions into a folder.
 
     For each structure ``NAME.csv`` has energies (eV) and DOS (states/eV), ``NAME.npz`` the arrays ``energies``
@@ -193,6 +194,8 @@ def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapsh
         Where to write; made if missing.
     predictions, snapshots
         The predictions, and the snapshots they are for; a DOS that these have is drawn too.
+    **axes
+        How the figures are drawn: ``from_fermi_level`` and ``per_atom`` of `prediction_figure`.
 
     Returns
     -------
@@ -211,10 +214,10 @@ def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapsh
             np.savetxt(file, table, fmt="%.6g", delimiter=",", header="energy_eV,dos_states_per_eV", comments="")
         with atomic_write(folder / f"{name}.npz") as file:
             np.savez_compressed(file, energies=found.energies, dos=found.dos, atom_dos=found.atom_dos)
-        title = f"{found.name}: Fermi level {level:.3f} eV"
         with atomic_write(folder / f"{name}.png") as file:
-            figure = prediction_figure(found.energies, found.dos, level, title, item.dos)
-            figure.savefig(file, dpi=110)
+            reference = reference_of(item)
+            figure = prediction_figure(found.grid, found.dos, level, found.name, found.num_atoms, reference, **axes)
+            save_figure(figure, file)
         record = {"name": name, "structure": found.name, "source": item.source, "index": item.index}
         measured = ("num_atoms", "num_electrons", "num_states", "fermi_level", "band_energy")
         records.append({**record, **{key: getattr(found, key) for key in measured}})
