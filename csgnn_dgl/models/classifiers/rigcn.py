@@ -55,7 +55,7 @@ class RIGCN(Classifier):
     two equal eigenvalues of a neighbourhood, or two equal distances where a neighbourhood ends. They do not depend on
     the order of the points, again but for equal distances. ModelNet40 has some, its coordinates being rounded to
     float16: of 48 test clouds under 5 rotations (rigcn-s, untrained), 97 % of the answers stayed within 1e-3 of the
-    logits' spread in float64 and 87 % in float32, and no class changed; no frame differed but where a neighbourhood
+    logits' spread in float64 and 87 % in float32; no frame differed but where a neighbourhood
     did. No gradient reaches the points: that of eigenvectors is infinite where eigenvalues are equal.
 
     Deviations from the authors' code (github.com/goodbye61/RI_l2g): the first representative is the point farthest from

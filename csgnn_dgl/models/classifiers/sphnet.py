@@ -57,7 +57,7 @@ class SPHNet(Classifier):
     - The running averages of the norms begin as the plain mean of the first batches.
     - Any number of points from 16: if it is no power of two, the first pooling is to as many points as that of the next
       larger power has, each of 2 to 4. Where a level has fewer than K points, all are neighbours.
-    - Clouds are divided by their largest norm first. Of clouds of more than `num_points` points, that many are taken,
+    - Clouds are divided by their largest norm first. Of clouds of more than `max_points` points, that many are taken,
       the same places of all clouds; the authors draw others for each batch, in testing too.
     - ``cut="pca"`` is a variant, which the authors' code has but does not use: each part is cut across its principal
       axis, and then the whole is invariant but for parts that are equally wide in two directions.
@@ -74,7 +74,7 @@ class SPHNet(Classifier):
         Probability of dropping an output of each hidden linear layer.
     momentum
         Share of each new batch in the running averages of the norms; the authors' is 0.5.
-    num_points
+    max_points
         Number of points at most, 16 or more; see above.
     cut
         ``"kd"`` or ``"pca"``.
@@ -105,7 +105,7 @@ class SPHNet(Classifier):
         neighbours: int = 64,
         dropout: float = 0.5,
         momentum: float = 0.5,
-        num_points: int = 1024,
+        max_points: int = 1024,
         cut: Cut = "kd",
         form: HarmonicForm = "auto",
         **shared: Any,
@@ -120,9 +120,9 @@ class SPHNet(Classifier):
             raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         if not 0 < momentum <= 1:
             raise ValueError(f"momentum must be above 0 and at most 1, not {momentum!r}")
-        if num_points < LEAST_POINTS:
-            raise ValueError(f"num_points must be at least {LEAST_POINTS}, not {num_points!r}")
-        self.num_points, self.cut = num_points, cut
+        if max_points < LEAST_POINTS:
+            raise ValueError(f"max_points must be at least {LEAST_POINTS}, not {max_points!r}")
+        self.max_points, self.cut = max_points, cut
         widths = (1, *channels)
         self.convs = nn.ModuleList(
             HarmonicConv(inner, outer, radius, neighbours, form)
@@ -154,8 +154,8 @@ class SPHNet(Classifier):
             cloud lie at the origin.
         """
         points = scale_to_unit_ball(points)
-        if points.shape[1] > self.num_points:
-            points = points[:, resampling(points.shape[1], self.num_points).to(points.device)]
+        if points.shape[1] > self.max_points:
+            points = points[:, resampling(points.shape[1], self.max_points).to(points.device)]
         if points.shape[1] < LEAST_POINTS:
             raise ValueError(
                 f"clouds of {points.shape[1]} points cannot be pooled four to one twice; give {LEAST_POINTS} or more"

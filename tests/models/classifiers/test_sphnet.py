@@ -115,7 +115,7 @@ def test_both_forms_agree_in_outputs_and_gradients(dtype: torch.dtype) -> None:
 
 
 def test_of_more_points_the_same_places_are_taken() -> None:
-    model, points = settled(num_points=32), torch.randn(2, 64, 3, dtype=torch.float64)
+    model, points = settled(max_points=32), torch.randn(2, 64, 3, dtype=torch.float64)
     points = points / points.norm(dim=2, keepdim=True)
     torch.testing.assert_close(model(points), model(points[:, resampling(64, 32)]), **times(EXACT, 100))
 
@@ -128,7 +128,7 @@ def test_of_more_points_the_same_places_are_taken() -> None:
         ({"cut": "oct"}, "cut must be one of kd, pca, not 'oct'"),
         ({"dropout": 1.0}, "dropout must be at least 0 and below 1, not 1.0"),
         ({"momentum": 0.0}, "momentum must be above 0 and at most 1, not 0.0"),
-        ({"num_points": 15}, "num_points must be at least 16, not 15"),
+        ({"max_points": 15}, "max_points must be at least 16, not 15"),
         ({"neighbours": 0}, "neighbours must be an integer of at least 1"),
     ],
 )
