@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from csgnn_dgl.allocator import keep_large_blocks
-from csgnn_dgl.data import Snapshots, read_snapshots
+from csgnn_dgl.data import Snapshots, read_structures
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS
 from csgnn_dgl.tasks.dos import load_dos_model
@@ -55,7 +55,18 @@ def table(arguments: Sequence[str], program: str) -> int:
 def predict(arguments: Sequence[str], program: str) -> int:
     """Predict the DOS of structures in files and write it."""
     parser = _parser(f"{program} predict", PREDICT)
-    parser.add_argument("structures", nargs="+", type=str, help="Files of any kind that ase reads.")
+    parser.add_argument(
+        "structures",
+        nargs="+",
+        type=str,
+        help="Files of any kind that ase reads, or VASP calculations: vasprun.xml, DOSCAR, folder.",
+    )
+    parser.add_argument(
+        "--offset",
+        type=float,
+        default=0.0,
+        help="Added to the energies of VASP's DOS (eV), drawn beside the prediction.",
+    )
     parser.add_argument(
         "--ckpt_path", type=str | None, default=None, help="Checkpoint or run folder; by default the shipped weights."
     )
@@ -64,7 +75,7 @@ def predict(arguments: Sequence[str], program: str) -> int:
     parser.add_argument("--per_atom", type=bool, default=False, help="Draw the DOS per atom, instead of of the cell.")
     options = parser.parse_args(list(arguments))
     model = load_dos_model(options.ckpt_path, device(options.device))
-    read = [read_snapshots(path, model.grid, model.valences, needs_dos=False) for path in options.structures]
+    read = [read_structures(path, model.grid, model.valences, options.offset) for path in options.structures]
     snapshots = Snapshots(tuple(item for part in read for item in part))
     predictions = predict_snapshots(model, snapshots)
     folder = new_folder(options.output, "predictions", "predictions.json")

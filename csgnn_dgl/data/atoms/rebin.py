@@ -33,7 +33,7 @@ def rebin(
     ------
     InputError
         If there are fewer than two energies, a number is not finite, the energies do not ascend, states lie below
-        the grid, or the energies end below its end.
+        the first energy or below the grid, or the energies end below its end.
     """
     energy = np.asarray(energies, dtype=np.float64)
     states = np.asarray(cumulative, dtype=np.float64)
@@ -45,6 +45,11 @@ def rebin(
         raise InputError(f"{name} has a DOS whose energies do not ascend; sort it.")
     at_edges = np.interp(grid.edges, energy + offset, states)
     below = at_edges[0]
+    if states[0] > LOST:
+        raise InputError(
+            f"{name} has {states[0]:.4g} electrons below its first energy of {energy[0]:g} eV: the window of the "
+            f"calculation cuts them off, not our grid; compute the DOS further down (EMIN in VASP)."
+        )
     if below > LOST:
         raise InputError(
             f"{name} has {below:.4g} electrons below the energy grid, which starts at {grid.start:g} eV; start it "

@@ -1,28 +1,19 @@
 """Snapshots from extended XYZ, or any other file that ase reads."""
 
-import bz2
-import gzip
 import io
-import lzma
 import os
 import re
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csgnn_dgl.data.atoms.records import Snapshots, from_atoms
+from csgnn_dgl.data.packed import PACKED, read_text, unpacked_name
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError, reason
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.decompress,
-    ".bz2": bz2.decompress,
-    ".xz": lzma.decompress,
-}
 
 
 def read_snapshots(
@@ -93,14 +84,12 @@ def read_atoms(path: Path, format: str | None = None) -> list["Atoms"]:
 def _iterate(path: Path, format: str | None) -> Iterator["Atoms"]:
     from ase.io import iread
 
-    suffix = path.suffix.lower()
-    inner = Path(path.stem).suffix.lower() if suffix in DECOMPRESS else suffix
-    if inner not in (".xyz", ".extxyz") or format is not None:
+    if Path(unpacked_name(path)).suffix.lower() not in (".xyz", ".extxyz") or format is not None:
         for atoms in iread(path, ":", format=format):
             yield atoms
         return
     # ase seeks in the file for every snapshot: in memory, that costs nothing.
-    text = canonical(_text(path))
+    text = canonical(read_text(path))
     lines = 0
     for atoms in iread(io.StringIO(text), ":", format="extxyz"):
         lines += len(atoms) + 2
@@ -108,21 +97,6 @@ def _iterate(path: Path, format: str | None) -> Iterator["Atoms"]:
     written = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("VEC")]
     if len(written) > lines:
         raise ValueError("there is text after a blank line, where ase stops reading")
-
-
-def _text(path: Path) -> str:
-    data = path.read_bytes()
-    try:
-        unpack = DECOMPRESS.get(path.suffix.lower())
-        content = unpack(data) if unpack else data
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
-        raise InputError(f"{path}: the file is damaged or truncated ({reason(error)}); fetch it again.") from None
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        if b"\0" in content:
-            raise InputError(f"{path}: the file is no text; it is damaged, or give it its suffix.") from None
-        return content.decode("latin-1")
 
 
 def canonical(text: str) -> str:
@@ -184,4 +158,4 @@ def _read_split(path: Path, grid: EnergyGrid, offset: float, valences: Mapping[s
     return read_snapshots(path, grid, valences)
 
 
-READERS = {f"{kind}{packed}": _read_split for kind in (".extxyz", ".xyz") for packed in ("", *DECOMPRESS)}
+READERS = {f"{kind}{packed}": _read_split for kind in (".extxyz", ".xyz") for packed in ("", *PACKED)}

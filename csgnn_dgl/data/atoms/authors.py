@@ -1,12 +1,10 @@
-"""Snapshots from VASP: DOSCAR, vasprun.xml, and the folders of the paper's authors."""
+"""Snapshots in the folders of the paper's authors."""
 
 import csv
 import os
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,62 +20,6 @@ from csgnn_dgl.errors import InputError, reason
 
 STRUCTURE_FILE = "POSCAR"
 DOS_FILE = "doscar_s"
-
-
-def read_vasp(
-    path: str | os.PathLike[str],
-    grid: EnergyGrid = PAPER_GRID,
-    offset: float = 0.0,
-    valences: Mapping[str, float] | None = None,
-) -> Snapshots:
-    """Read the structure and the total DOS of one VASP calculation.
-
-    Of ``vasprun.xml``: the last structure, the total DOS and the number of electrons (NELECT). Of ``DOSCAR``:
-    the total DOS; the structure comes from ``POSCAR`` (or else ``CONTCAR``) beside it, the electrons from the
-    valences. The two spins are added. VASP's integrated DOS is put on the bins of the grid, so that each bin
-    has the electrons that VASP found there.
-
-    Parameters
-    ----------
-    path
-        ``vasprun.xml``, ``DOSCAR``, or a folder with one of them (the first is taken where both are).
-    grid, valences
-        As in :func:`csgnn_dgl.data.load_snapshots`; the valences are for DOSCAR.
-    offset
-        Added to VASP's energies, in eV, for example minus the vacuum level.
-
-    Returns
-    -------
-    Snapshots
-        One snapshot, named after its folder, with VASP's Fermi level (plus the offset).
-
-    Raises
-    ------
-    InputError
-        If a file is missing, broken or truncated, or the snapshot in it cannot be used.
-    """
-    path = Path(path)
-    if path.is_dir():
-        path = path / ("vasprun.xml" if (path / "vasprun.xml").is_file() else "DOSCAR")
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file; give a vasprun.xml, a DOSCAR, or a folder with one of them.")
-    name = f"{path}: snapshot 0"
-    electrons: float | None
-    if path.suffix.lower() == ".xml":
-        total, fermi, electrons = _read_vasprun(path)
-        atoms = read_atoms(path, "vasp-xml")[-1]
-    else:
-        total, fermi = _read_doscar(path)
-        beside = next((path.parent / kind for kind in ("POSCAR", "CONTCAR") if (path.parent / kind).is_file()), None)
-        if beside is None:
-            raise InputError(f"{path}: there is no POSCAR or CONTCAR beside it; put the structure there.")
-        atoms = read_atoms(beside, "vasp")[-1]
-        electrons = electrons_of(atoms.numbers, valences)
-    # energy, DOS and integrated DOS, each of the latter for one spin or two
-    spins = (total.shape[1] - 1) // 2
-    dos = rebin(total[:, 0], total[:, 1 + spins :].sum(axis=1), grid, name, offset)
-    facts = {"structure": path.absolute().parent.name, "fermi_level": fermi + offset, "source": str(path)}
-    return Snapshots((Snapshot.of(atoms, num_electrons=electrons, dos=dos, grid=grid, **facts),))
 
 
 def read_snapshot_folders(
@@ -155,7 +97,7 @@ def _read_folder(
             raise InputError(f"{folder / kind}: there is no such file, but snapshot {index} needs it; add it.")
     atoms = read_atoms(folder / STRUCTURE_FILE, "vasp")[-1]
     source, name = folder / DOS_FILE, f"{folder / DOS_FILE}: snapshot {index}"
-    table = _table(source, read_lines(source), "two columns, energy and DOS", columns=2)
+    table = _table(source, read_lines(source))
     energies, values = table[:, 0], table[:-1, 1]
     offset += facts.get("offset", 0.0)
     edges = energies + offset
@@ -203,51 +145,10 @@ def _read_split(root: Path, path: Path) -> list[tuple[Path, dict[str, float]]]:
     return rows
 
 
-def _read_doscar(path: Path) -> tuple[NDArray[np.float64], float]:
-    """Return the total DOS (M, 3 or 5) of a DOSCAR and its Fermi level."""
-    lines = read_lines(path)
+def _table(path: Path, lines: list[str]) -> NDArray[np.float64]:
     try:
-        _, _, count, fermi, *_ = (float(word) for word in lines[5].split())
-        number = int(count)
-    except (IndexError, ValueError):
-        raise InputError(f"{path}: the sixth line is not that of a DOSCAR; give VASP's file.") from None
-    if len(lines) < 6 + number:
-        raise InputError(f"{path}: {len(lines) - 6} of {number} energies are there; the file is truncated.")
-    table = _table(path, lines[6 : 6 + number], "energy, DOS and integrated DOS")
-    if table.shape[1] not in (3, 5):
-        raise InputError(f"{path}: the total DOS has {table.shape[1]} columns; a DOSCAR has 3, or 5 with spin.")
-    return table, fermi
-
-
-def _read_vasprun(path: Path) -> tuple[NDArray[np.float64], float, float]:
-    """Return the total DOS (M, 3 or 5), Fermi level and number of electrons of a vasprun.xml."""
-    electrons: float | None = None
-    found: tuple[list[NDArray[np.float64]], float] | None = None
-    try:
-        for _, element in ElementTree.iterparse(path):
-            if element.tag == "i" and element.get("name") == "NELECT":
-                electrons = float(element.text or "")
-            elif element.tag == "dos":
-                level = element.find("i[@name='efermi']")
-                sets = element.findall("total/array/set/set")
-                spins = [np.array([(row.text or "").split() for row in one], dtype=np.float64) for one in sets]
-                found = spins, float("" if level is None else level.text or "")
-    except (ElementTree.ParseError, ValueError, OSError) as error:
-        raise InputError(f"{path}: not a complete vasprun.xml ({reason(error)}); copy it again.") from None
-    if electrons is None or found is None or not found[0]:
-        missing = "NELECT" if electrons is None else "total DOS"
-        raise InputError(f"{path}: there is no {missing} in the file; give the vasprun.xml of a finished calculation.")
-    spins, fermi = found
-    shapes = {one.shape for one in spins}
-    if len(shapes) > 1 or spins[0].ndim != 2 or spins[0].shape[1] != 3:
-        raise InputError(f"{path}: the total DOS is no table of energy, DOS and integrated DOS; copy the file again.")
-    columns = [spins[0][:, :1], *(one[:, 1:2] for one in spins), *(one[:, 2:] for one in spins)]
-    return np.concatenate(columns, axis=1), fermi, electrons
-
-
-def _table(path: Path, lines: list[str], what: str, columns: int | None = None) -> NDArray[np.float64]:
-    options: dict[str, Any] = {"usecols": range(columns)} if columns else {}
-    try:
-        return np.loadtxt(lines, dtype=np.float64, ndmin=2, **options)
+        return np.loadtxt(lines, dtype=np.float64, ndmin=2, usecols=range(2))
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: not a table of {what} ({reason(error)}); the file may be damaged.") from None
+        raise InputError(
+            f"{path}: not a table of two columns, energy and DOS ({reason(error)}); the file may be damaged."
+        ) from None
