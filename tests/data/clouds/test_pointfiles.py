@@ -114,6 +114,7 @@ WANTED = [[1.0, 2.0, 3.0], [4.5, 5.0, 6.0]]
         "0,1,2\n1,2,3\n4.5,5,6\n",
         ",0,1,2\n0,1,2,3\n1,4.5,5,6\n",
         "2\n1 2 3 0.5 255 0 0\n4.5 5 6 0.5 0 0 0\n",
+        "0 1 2 3\n1 4.5 5 6\n2 nan 5 6\n",
         "1,0;2,0;3,0\n4,5;5,0;6\n",
         "x;y;z\n1,0;2,0;3,0\n4,5;5,0;6,0\n",
         "1,0 2,0 3,0\n4,5 5,0 6,0\n",
@@ -141,6 +142,11 @@ def test_latin_1_is_read(tmp_path: Path) -> None:
     [
         ("1 2 3\n", ""),
         ("1 2 3 4 5\n", "no header: x, y, z are the first three of 5 columns, the others were passed over"),
+        (
+            "7 1 2 3 9\n8 1 2 3 9\n9 4 5 6 9\n",
+            "no header: x, y, z are the first three of 5 columns after one that counts the points, the others were "
+            "passed over",
+        ),
         ("nx,x,y,z\n1,2,3,4\n", "x, y, z are the columns x, y, z; passed over: nx"),
         ("1,5;2;3\n", "numbers were read with decimal commas"),
     ],
@@ -290,4 +296,16 @@ def test_pickled_arrays_are_not_loaded(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", points=np.zeros((5, 3)))
     (tmp_path / "b.npz").rename(tmp_path / "b.npy")
     with pytest.raises(InputError, match="b.npy: the array has shape of several arrays"):
+        read_points(tmp_path / "b.npy")
+
+
+def test_records_of_an_array_have_their_coordinates_by_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    records = np.zeros(4, dtype=[("intensity", "u1"), ("z", "f4"), ("y", "f8"), ("x", "f4")])
+    for place, axis in enumerate("xyz"):
+        records[axis] = 10 * place + np.arange(4)
+    np.save(tmp_path / "a.npy", records)
+    np.testing.assert_array_equal(read_points(tmp_path / "a.npy")[2], [2, 12, 22])
+    assert caplog.messages == [f"{tmp_path / 'a.npy'}: passed over: intensity"]
+    np.save(tmp_path / "b.npy", np.zeros(4, dtype=[("intensity", "u1"), ("x", "f4"), ("y", "f4")]))
+    with pytest.raises(InputError, match="b.npy: no columns x, y and z in the header .'intensity', 'x', 'y'."):
         read_points(tmp_path / "b.npy")

@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.data.clouds.columns import coordinate_columns
 from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.notes import note
 
 
 def read_npy(path: Path) -> NDArray[np.float64]:
-    """Read the points (N, 3) of an NPY file: an array (points, 3 or more), whose further columns are passed over.
+    """Read the points (N, 3) of an NPY file.
+
+    It holds an array (points, 3 or more), whose further columns are passed over, or records with fields x, y and z.
 
     Raises
     ------
@@ -25,6 +28,12 @@ def read_npy(path: Path) -> NDArray[np.float64]:
     except Exception as error:  # numpy parses the header as Python text, which fails in many ways
         raise InputError(f"{path}: not a complete NPY file of numbers ({reason(error)}); save it again.") from None
     shape = getattr(array, "shape", "of several arrays")
+    if isinstance(array, np.ndarray) and array.dtype.names is not None and array.ndim == 1:
+        columns = coordinate_columns(array.dtype.names, str(path))
+        others = [name for place, name in enumerate(array.dtype.names) if place not in columns]
+        if others:
+            note(path, f"passed over: {', '.join(others)}")
+        array = np.stack([array[array.dtype.names[place]] for place in columns], axis=1)
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] < 3:
         raise InputError(f"{path}: the array has shape {shape}; save it as (points, 3).")
     if array.shape[0] == 3 and array.shape[1] > 8:

@@ -29,9 +29,9 @@ def read_table(path: Path) -> NDArray[np.float64]:
 
     Numbers are separated by commas, semicolons, tabs or blanks; with all but the first they may have decimal commas.
     Lines that begin with ``#``, ``//``, ``%`` or ``!`` are comments. A header, which may be such a comment, says by
-    name which columns are x, y and z (:func:`coordinate_columns`). Without one they are the first three, and under one
-    that only counts columns (``0,1,2``) too. A number alone on the first line counts the points. Missing values are
-    NaN.
+    name which columns are x, y and z (:func:`coordinate_columns`). Without one they are the first three, after one
+    that counts the points, and under a header that only counts columns (``0,1,2``) too. A number alone on the first
+    line counts the points. Missing values are NaN.
     Other columns are passed over, and named in a note.
 
     Raises
@@ -223,11 +223,15 @@ def _coordinates(
             columns = tuple(header.index(str(place)) for place in range(3))
         else:
             columns = coordinate_columns(header, str(path))
+    elif rows.shape[1] > 3 and len(rows) > 2 and np.array_equal(rows[:, 0] - rows[0, 0], np.arange(len(rows))):
+        columns = (1, 2, 3)
     others = [name or "(no name)" for place, name in enumerate(names) if place not in columns]
     if decimal:
         note(path, "numbers were read with decimal commas")
     if others and header is None:
-        note(path, f"no header: x, y, z are the first three of {rows.shape[1]} columns, the others were passed over")
+        counted = " after one that counts the points," if columns[0] else ","
+        width = rows.shape[1]
+        note(path, f"no header: x, y, z are the first three of {width} columns{counted} the others were passed over")
     elif others:
         chosen = ", ".join(names[place] for place in columns)
         note(path, f"x, y, z are the columns {chosen}; passed over: {', '.join(others)}")
