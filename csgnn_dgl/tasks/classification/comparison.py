@@ -282,12 +282,12 @@ class Comparison:
         second = [
             [
                 row.name,
-                *(_cell(row.consistency.get(name), "{:.1%}") for name in TESTED),
+                *(_cell(row.consistency.get(name), "{:.1f} %", 100) for name in TESTED),
                 _cell(row.parameters, "{:,}"),
                 _cell(row.epochs, "{}"),
                 _cell(row.minutes, "{:.1f}"),
                 _cell(row.clouds_per_second, "{:.0f}"),
-                _cell(row.milliseconds_per_cloud, "{:.1f}"),
+                _cell(row.milliseconds_per_cloud, "{:.3g}"),
             ]
             for row in self.rows
         ]
@@ -415,8 +415,8 @@ def _protocol(sweep: Sweep, tested: Sequence[_Tested]) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any, form: str) -> str:
-    return "–" if value is None else form.format(value)
+def _cell(value: Any, form: str, factor: int = 1) -> str:
+    return "–" if value is None else form.format(factor * value)
 
 
 def _mean(values: Iterable[float | None]) -> float | None:
