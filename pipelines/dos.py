@@ -12,12 +12,13 @@ from pathlib import Path
 import torch
 
 from csgnn_dgl.allocator import keep_large_blocks
-from csgnn_dgl.data import Snapshots, read_structures
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS
 from csgnn_dgl.tasks.dos import load_dos_model
-from csgnn_dgl.tasks.dos.prediction import predict_snapshots, predictions_table, write_predictions
+from csgnn_dgl.tasks.dos.prediction import predict_snapshots
+from csgnn_dgl.tasks.dos.structures import structures_of
 from csgnn_dgl.tasks.dos.task import TASK
+from csgnn_dgl.tasks.dos.writing import predictions_table, write_predictions
 from csgnn_dgl.training import compare
 from csgnn_dgl.training.config import Parser
 from csgnn_dgl.training.runs import claim_folder
@@ -41,6 +42,7 @@ def table(arguments: Sequence[str], program: str) -> int:
     parser.add_argument("runs", nargs="+", type=str, help="Run folders (their best checkpoints) or checkpoints.")
     parser.add_argument("--source", type=str | None, default=None, help="Other data than those of the runs.")
     options = parser.parse_args(list(arguments))
+    check_free(options.output, "results.json")
     chosen = device(options.device)
     trainer = {"accelerator": chosen.type, **({"devices": [chosen.index]} if chosen.index is not None else {})}
     data = {"progress": sys.stderr.isatty(), **({"source": options.source} if options.source else {})}
@@ -73,22 +75,26 @@ def predict(arguments: Sequence[str], program: str) -> int:
     shifted = "Draw energies from the predicted Fermi level, instead of from the zero of the training data."
     parser.add_argument("--from_fermi_level", type=bool, default=False, help=shifted)
     parser.add_argument("--per_atom", type=bool, default=False, help="Draw the DOS per atom, instead of of the cell.")
+    parser.add_argument(
+        "--figures", type=bool, default=True, help="Draw a figure of each structure; `false` is much quicker for many."
+    )
     options = parser.parse_args(list(arguments))
+    check_free(options.output, "predictions.json")
     model = load_dos_model(options.ckpt_path, device(options.device))
-    read = [read_structures(path, model.grid, model.valences, options.offset) for path in options.structures]
-    snapshots = Snapshots(tuple(item for part in read for item in part))
+    snapshots = structures_of(options.structures, model, offset=options.offset)
     predictions = predict_snapshots(model, snapshots)
     folder = new_folder(options.output, "predictions", "predictions.json")
     axes = {"from_fermi_level": options.from_fermi_level, "per_atom": options.per_atom}
-    write_predictions(folder, predictions, snapshots, **axes)
+    write_predictions(folder, predictions, snapshots, options.figures, **axes)
     say(f"{predictions_table(predictions)}\n")
     for found, item in zip(predictions, snapshots, strict=True):
-        if found.num_electrons and found.num_states < found.num_electrons:
+        short = found.num_electrons is not None and found.num_states < found.num_electrons
+        if short and not found.is_far_outside:
             say(
                 f"{item.name}: the predicted DOS holds {found.num_states:.4g} of {found.num_electrons:g} electrons; "
                 "its Fermi level is the end of the grid, and not to be trusted"
             )
-    say(f"DOS, contributions of the atoms and figures in {folder}")
+    say(f"DOS, contributions of the atoms{' and figures' if options.figures else ''} in {folder}")
     return 0
 
 
@@ -113,10 +119,14 @@ def new_folder(place: str | None, name: str, kept: str) -> Path:
     """Return a folder for results: the named one, unless it has some, or the next free one under ``runs``."""
     if place is None:
         return claim_folder(Path("runs"), name)
-    folder = Path(place)
-    if (folder / kept).exists():
-        raise InputError(f"{folder} has results already ({kept}); name another folder with --output")
-    return folder
+    check_free(place, kept)
+    return Path(place)
+
+
+def check_free(place: str | None, kept: str) -> None:
+    """Refuse a named folder that has results; told before the work, not after it."""
+    if place is not None and (Path(place) / kept).exists():
+        raise InputError(f"{place} has results already ({kept}); name another folder with --output")
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:

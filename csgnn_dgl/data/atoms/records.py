@@ -1,7 +1,7 @@
 """Atomic snapshots in memory, with their densities of states: what every reader returns."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -317,17 +317,21 @@ class Snapshots(Sequence[Snapshot]):
 
 def check_elements(snapshots: Iterable[Snapshot], known: Iterable[int]) -> None:
     """Raise InputError, naming the first, if a snapshot has an element whose atomic number is not among `known`."""
-    from ase.data import chemical_symbols
-
     allowed = sorted(set(known))
     for item in snapshots:
-        foreign = np.setdiff1d(item.numbers, allowed)
-        if len(foreign):
-            names = ", ".join(chemical_symbols[number] for number in allowed)
-            raise InputError(
-                f"{item.name} contains {chemical_symbols[int(foreign[0])]}, but the model knows {names} only; remove "
-                f"the snapshot or train a model with this element."
-            )
+        _check_numbers(item.numbers, allowed, item.name)
+
+
+def _check_numbers(numbers: ArrayLike, known: Collection[int], name: str) -> None:
+    from ase.data import chemical_symbols
+
+    foreign = np.setdiff1d(numbers, sorted(known))
+    if len(foreign):
+        names = ", ".join(chemical_symbols[number] for number in sorted(known))
+        raise InputError(
+            f"{name} contains {chemical_symbols[int(foreign[0])]}, but the model knows {names} only; remove the "
+            f"snapshot or train a model with this element."
+        )
 
 
 def known_electrons(count: float | None, name: str) -> float:
@@ -358,6 +362,7 @@ def from_atoms(
     valences: Mapping[str, float] | None = None,
     needs_dos: bool = False,
     source: str = "atoms",
+    elements: Collection[int] | None = None,
 ) -> Snapshots:
     """Make snapshots of ``ase.Atoms`` that carry their facts in ``info``.
 
@@ -379,6 +384,8 @@ def from_atoms(
         used, such as a ``dos`` of another length, is passed over, and told in a note.
     source
         Where they come from; every complaint starts with it.
+    elements
+        Atomic numbers that are known; a structure with others is refused before anything else is asked of it.
 
     Raises
     ------
@@ -388,6 +395,8 @@ def from_atoms(
     from ase import Atoms
 
     several = [atoms] if isinstance(atoms, Atoms) else atoms
+    for index, one in enumerate(several if elements is not None else ()):
+        _check_numbers(one.numbers, elements or (), f"{source}: snapshot {index}")
     return Snapshots(tuple(_snapshot(one, grid, valences, needs_dos, source, i) for i, one in enumerate(several)))
 
 

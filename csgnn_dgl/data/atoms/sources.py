@@ -1,7 +1,7 @@
 """One door to all atomic snapshots: a word or a path becomes snapshots."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +102,7 @@ def read_structures(
     grid: EnergyGrid = PAPER_GRID,
     valences: Mapping[str, float] | None = None,
     offset: float = 0.0,
+    elements: Collection[int] | None = None,
 ) -> Snapshots:
     """Read structures that a DOS is to be predicted of, with their own DOS where they have one.
 
@@ -114,6 +115,8 @@ def read_structures(
         As in :func:`load_snapshots`.
     offset
         Added to the energies of VASP's DOS, in eV.
+    elements
+        As in :func:`csgnn_dgl.data.from_atoms`, for files that ase reads.
 
     Raises
     ------
@@ -123,7 +126,7 @@ def read_structures(
     calculation = calculation_in(Path(path))
     if calculation is not None:
         return read_vasp(calculation, grid, offset, valences, needs_dos=False)
-    return read_snapshots(path, grid, valences, needs_dos=False)
+    return read_snapshots(path, grid, valences, False, elements)
 
 
 def _calculations(folder: Path) -> list[Path]:

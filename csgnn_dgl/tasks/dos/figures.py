@@ -82,7 +82,7 @@ def parity_figure(predictions: Sequence[Prediction], snapshots: Snapshots) -> Fi
 def prediction_figure(
     grid: EnergyGrid,
     dos: NDArray[np.float64],
-    fermi_level: float,
+    fermi_level: float | None,
     title: str,
     num_atoms: int,
     reference: tuple[NDArray[np.float64], float] | None = None,
@@ -101,7 +101,7 @@ def prediction_figure(
     dos
         (count,) predicted states/eV of the whole cell.
     fermi_level
-        Its Fermi level, in eV.
+        Its Fermi level, in eV; None where it has no meaning, far outside of the training data.
     title
         Title of the figure.
     num_atoms
@@ -114,11 +114,18 @@ def prediction_figure(
         Show the DOS of an atom, on average, instead of that of the cell.
     """
     figure, (axes,) = new_figure(6.4, 3.6)
-    zero, unit = fermi_level if from_fermi_level else 0.0, num_atoms if per_atom else 1
-    shown = [] if reference is None else [("reference", "0.3", *reference)]
+    from_fermi_level = from_fermi_level and fermi_level is not None
+    zero, unit = (fermi_level or 0.0) if from_fermi_level else 0.0, num_atoms if per_atom else 1
+    shown: list[tuple[str, str, NDArray[np.float64], float | None]] = []
+    if reference is not None:
+        shown.append(("reference", "0.3", *reference))
     shown.append(("predicted", "C0", dos, fermi_level))
     for name, colour, values, level in shown:
         heights, edges = values / unit, grid.edges - zero
+        if level is None:
+            text = f"{name}, outside of the training data"
+            axes.stairs(heights, edges, color=colour, linewidth=1.2, label=text, baseline=None)
+            continue
         filled = int(np.clip(np.searchsorted(grid.edges, level), 1, grid.count))
         ends = np.append(edges[:filled], np.clip(level, *grid.edges[filled - 1 : filled + 1]) - zero)
         axes.stairs(heights[:filled], ends, fill=True, color=colour, alpha=0.25, linewidth=0.0)
@@ -126,7 +133,7 @@ def prediction_figure(
         axes.stairs(heights, edges, color=colour, linewidth=1.2, label=text, baseline=None)
         axes.axvline(level - zero, color=colour, linestyle=":" if name == "reference" else "--", linewidth=1.2)
     low, high = states_between(grid, *(values for *_, values, _ in shown))
-    levels = [level for *_, level in shown]
+    levels = [level for *_, level in shown if level is not None]
     low, high = max(min(low, *levels) - MARGIN, grid.start), min(max(high, *levels) + MARGIN, grid.stop)
     axes.set_xlim(low - zero, high - zero)
     axes.set_ylim(bottom=0.0)

@@ -20,6 +20,7 @@ from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.tasks.dos.data import batch_environments
+from csgnn_dgl.tasks.dos.domain import TrainingDomain
 from csgnn_dgl.tasks.dos.evaluation import Prediction, Score, count_parameters, mean_prediction, score
 from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each
 from csgnn_dgl.training.module import Schedule, TrainingModule, at_least_float32
@@ -101,11 +102,18 @@ class DOSModule(TrainingModule):
         self.alpha, self.beta, self.start_at_mean = alpha, beta, start_at_mean
         self.freeze_norms, self.output_rate = freeze_norms, output_rate
         self.predictions: list[Prediction] = []
+        self.domain: TrainingDomain | None = None
 
     def setup(self, stage: str) -> None:
-        """Let a training begin at the mean of its data; what a resumed one begins with is loaded after this."""
+        """Measure the environments of a training, and let it begin at the mean of its data.
+
+        What a resumed one begins with is loaded after this.
+        """
         super().setup(stage)
-        if stage == "fit" and self.start_at_mean and isinstance(self.network, DOSModel):
+        if stage != "fit":
+            return
+        self.domain = TrainingDomain.of(self.data.snapshots("train").environments(self.data.cutoff), self.data.cutoff)
+        if self.start_at_mean and isinstance(self.network, DOSModel):
             self.network.start_from(self.data.dataset("train").dos_per_atom)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -121,6 +129,12 @@ class DOSModule(TrainingModule):
     def description(self) -> dict[str, Any]:
         """Say what this task has beyond others, for checkpoints and results."""
         return {name: getattr(self, name) for name in ("alpha", "beta", "freeze_norms", "output_rate", "start_at_mean")}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what the environments of the training were like; predictions are compared with it."""
+        super().on_save_checkpoint(checkpoint)
+        if self.domain is not None:
+            checkpoint["environments"] = self.domain.stored()
 
     def make_measures(self) -> Mapping[str, Metric]:
         """Make the means over the snapshots of two absolute errors."""

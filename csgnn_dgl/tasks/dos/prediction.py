@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from csgnn_dgl.data import Snapshots, check_elements, from_atoms
+from csgnn_dgl.data import Snapshots, check_elements
 from csgnn_dgl.data.atoms.records import known_electrons
 from csgnn_dgl.electronic import EnergyGrid, band_energy, fermi_level
-from csgnn_dgl.files import atomic_write
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.models import DOSModel
+from csgnn_dgl.notes import note
+from csgnn_dgl.tasks.dos.domain import FAR
 from csgnn_dgl.tasks.dos.evaluation import predict_atoms, vector_dtype
-from csgnn_dgl.tasks.dos.figures import prediction_figure, reference_of
+from csgnn_dgl.tasks.dos.structures import Convertible, Path, is_structure, structures_of
 from csgnn_dgl.tasks.dos.trained import TrainedDOS, load_dos_model
-from csgnn_dgl.training.lettering import save_figure
-from csgnn_dgl.training.report import table_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -45,12 +43,19 @@ class DOSPrediction:
         (N, count) float64: what each atom contributes, in states/eV.
     num_electrons
         Electrons of the cell, or None where they are unknown.
+    atom_deviation
+        (N,) float64: how far each atom's environment is from the mean of the training, see
+        :class:`~csgnn_dgl.tasks.dos.domain.TrainingDomain`; None where that is unknown.
+    training_deviation
+        The largest one in training.
     """
 
     name: str
     grid: EnergyGrid
     atom_dos: NDArray[np.float64]
     num_electrons: float | None
+    atom_deviation: NDArray[np.float64] | None = None
+    training_deviation: float | None = None
 
     @property
     def energies(self) -> NDArray[np.float64]:
@@ -66,6 +71,26 @@ class DOSPrediction:
     def num_atoms(self) -> int:
         """Number of atoms N."""
         return len(self.atom_dos)
+
+    @property
+    def deviation(self) -> float | None:
+        """The largest deviation of an atom's environment, if it is known."""
+        return None if self.atom_deviation is None else float(self.atom_deviation.max())
+
+    @property
+    def is_outside(self) -> bool:
+        """Whether an atom's environment lies outside of the training data; False where that is unknown."""
+        return self._beyond(1.0)
+
+    @property
+    def is_far_outside(self) -> bool:
+        """Whether one lies so far outside (1.5 times the largest deviation) that the prediction has no meaning."""
+        return self._beyond(FAR)
+
+    def _beyond(self, factor: float) -> bool:
+        if self.deviation is None or self.training_deviation is None:
+            return False
+        return self.deviation > factor * self.training_deviation
 
     @cached_property
     def fermi_level(self) -> float:
@@ -101,23 +126,30 @@ Model = TrainedDOS | nn.Module | str | os.PathLike[str]
 
 @overload
 def predict_dos(
-    atoms: Atoms, model: Model | None = None, valences: Mapping[str, float] | None = None
+    atoms: Atoms | Convertible, model: Model | None = None, valences: Mapping[str, float] | None = None
 ) -> DOSPrediction: ...
 @overload
 def predict_dos(
-    atoms: Sequence[Atoms], model: Model | None = None, valences: Mapping[str, float] | None = None
+    atoms: Iterable[Atoms | Convertible] | Iterable[Path] | Path,
+    model: Model | None = None,
+    valences: Mapping[str, float] | None = None,
 ) -> list[DOSPrediction]: ...
 def predict_dos(
-    atoms: Atoms | Sequence[Atoms], model: Model | None = None, valences: Mapping[str, float] | None = None
+    atoms: Any, model: Model | None = None, valences: Mapping[str, float] | None = None
 ) -> DOSPrediction | list[DOSPrediction]:
     """Predict the density of states of structures.
+
+    Environments that the model was not trained on are told in a note (see `csgnn_dgl.notes`), and by `is_outside` of
+    the predictions.
 
     Parameters
     ----------
     atoms
-        One ``ase.Atoms`` or several. ``info`` may hold ``num_electrons`` and ``structure``, a name. The Fermi level is
-        that of ``num_electrons`` as it stands there, and ase keeps it when atoms are repeated, added or removed: set it
-        anew, or remove it. Up to half of the electrons that the valences add up to are refused.
+        One ``ase.Atoms``, pymatgen ``Structure`` or ``Molecule``, or several. ``info`` may hold ``num_electrons``,
+        ``charge`` and ``structure``, a name. The Fermi level is that of ``num_electrons`` as it stands there, and ase
+        keeps it when atoms are repeated, added or removed: set it anew, or remove it. Up to half of the electrons that
+        the valences add up to are refused. Or the path of a file that ase reads or of a VASP
+        calculation, or several paths.
     model
         A checkpoint, a run folder, or what :func:`load_dos_model` returned, by default the shipped weights; or a bare
         network, whose energy bins are then the paper's. It computes on the device that it is on, in evaluation mode.
@@ -128,20 +160,25 @@ def predict_dos(
     Returns
     -------
     DOSPrediction or list of DOSPrediction
-        For one structure, or for each of several.
+        For one structure in memory, or for each of several and for each one in files.
 
     Raises
     ------
     InputError
-        If a structure cannot be used (atoms on top of each other, an element that the model does not know, no cell
+        If a structure cannot be used (an element that the model does not know, atoms on top of each other, no cell
         where it is periodic, the electrons of a smaller cell, ...); the message says which.
     """
+    trained = _trained(model)
+    results = predict_snapshots(trained, structures_of(atoms, trained, valences))
+    return results[0] if is_structure(atoms) else results
+
+
+def _trained(model: Model | None) -> TrainedDOS:
     if isinstance(model, nn.Module):
-        model = TrainedDOS(cast(DOSModel, model))
-    elif not isinstance(model, TrainedDOS):
-        model = load_dos_model(model)
-    results = predict_snapshots(model, from_atoms(atoms, model.grid, valences or model.valences))
-    return results[0] if hasattr(atoms, "get_positions") else results
+        return TrainedDOS(cast(DOSModel, model))
+    if model is not None and not isinstance(model, (TrainedDOS, str, os.PathLike)):
+        raise InputError(f"model is {model!r}; give a checkpoint, a run folder or what load_dos_model returned")
+    return model if isinstance(model, TrainedDOS) else load_dos_model(model)
 
 
 def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPrediction]:
@@ -160,68 +197,37 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
         If a snapshot has an element that the model does not know.
     """
     check_elements(snapshots, model.network.elements)
-    # Not kept: there may be more structures than memory for their neighbours.
-    environments = (item.environments(model.network.cutoff, vector_dtype(model.network)) for item in snapshots)
-    return [
-        DOSPrediction(item.structure, model.grid, found.double().numpy(), item.num_electrons)
-        for item, found in zip(snapshots, predict_atoms(model.network, environments), strict=True)
+    domain, deviations = model.domain, []
+
+    def environments() -> Iterator[Environments]:
+        # Not kept: there may be more structures than memory for their neighbours.
+        for item in snapshots:
+            found = item.environments(model.network.cutoff, vector_dtype(model.network))
+            deviations.append(None if domain is None else domain.deviations(found).numpy())
+            yield found
+
+    largest = None if domain is None else domain.largest
+    dos = [found.double().numpy() for found in predict_atoms(model.network, environments())]
+    predictions = [
+        DOSPrediction(item.structure, model.grid, found, item.num_electrons, deviation, largest)
+        for item, found, deviation in zip(snapshots, dos, deviations, strict=True)
     ]
+    _tell_outside(predictions, snapshots)
+    return predictions
 
 
-def predictions_table(predictions: Sequence[DOSPrediction]) -> str:
-    """Return the predictions' numbers as a table."""
-    columns = {
-        "structure": "{0.name}",
-        "atoms": "{0.num_atoms}",
-        "electrons": "{0.num_electrons:g}",
-        "Fermi level (eV)": "{0.fermi_level:.4f}",
-        "band energy (eV)": "{0.band_energy:.4f}",
-        "per atom (eV)": "{0.band_energy_per_atom:.4f}",
-    }
-    return table_of(predictions, columns)
-
-
-def write_predictions(folder: Path, predictions: Sequence[DOSPrediction], snapshots: Snapshots, **axes: bool) -> Path:
-    """Write predictions into a folder.
-
-    For each structure ``NAME.csv`` has energies (eV) and DOS (states/eV), ``NAME.npz`` the arrays ``energies``
-    (count,), ``dos`` (count,) and ``atom_dos`` (N, count), and ``NAME.png`` the figure; NAME is that of the file it
-    came from, numbered where there are several. ``predictions.json`` has the Fermi level and energies of all.
-
-    Parameters
-    ----------
-    folder
-        Where to write; made if missing.
-    predictions, snapshots
-        The predictions, and the snapshots they are for; a DOS that these have is drawn too.
-    **axes
-        How the figures are drawn: ``from_fermi_level`` and ``per_atom`` of `prediction_figure`.
-
-    Returns
-    -------
-    Path
-        The JSON file.
-    """
-    levels = [found.fermi_level for found in predictions]  # unknown electrons are refused before anything is written
-    stems = [Path(item.source).name.split(".")[0] or "structure" for item in snapshots]
-    used: Counter[str] = Counter()
-    records = []
-    for stem, level, found, item in zip(stems, levels, predictions, snapshots, strict=True):
-        name = stem if stems.count(stem) == 1 else f"{stem}-{used[stem]}"
-        used[stem] += 1
-        with atomic_write(folder / f"{name}.csv") as file:
-            table = np.column_stack([found.energies, found.dos])
-            np.savetxt(file, table, fmt="%.6g", delimiter=",", header="energy_eV,dos_states_per_eV", comments="")
-        with atomic_write(folder / f"{name}.npz") as file:
-            np.savez_compressed(file, energies=found.energies, dos=found.dos, atom_dos=found.atom_dos)
-        with atomic_write(folder / f"{name}.png") as file:
-            reference = reference_of(item)
-            figure = prediction_figure(found.grid, found.dos, level, found.name, found.num_atoms, reference, **axes)
-            save_figure(figure, file)
-        record = {"name": name, "structure": found.name, "source": item.source, "index": item.index}
-        measured = ("num_atoms", "num_electrons", "num_states", "fermi_level", "band_energy")
-        records.append({**record, **{key: getattr(found, key) for key in measured}})
-    target = folder / "predictions.json"
-    with atomic_write(target) as file:
-        file.write_text(json.dumps(records, indent=1), encoding="utf-8")
-    return target
+def _tell_outside(predictions: Sequence[DOSPrediction], snapshots: Snapshots) -> None:
+    """Tell in one note which structures lie outside of the training data, if any do."""
+    outside = [place for place, found in enumerate(predictions) if found.is_outside]
+    if not outside:
+        return
+    farthest = max(outside, key=lambda place: predictions[place].deviation or 0.0)
+    found = predictions[farthest]
+    others = f" (as {len(outside)} of {len(predictions)} structures are)" if len(outside) > 1 else ""
+    meaning = "mean nothing" if found.is_far_outside else "are to be doubted"
+    note(
+        snapshots[farthest].name,
+        f"outside of the training data{others}: environments deviate by up to {found.deviation:.1f} standard "
+        f"deviations, and in training by {found.training_deviation:.1f}, so that its DOS, Fermi level and band energy "
+        f"{meaning}",
+    )

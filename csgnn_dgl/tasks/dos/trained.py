@@ -14,6 +14,8 @@ from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.models.base import Place, checkpoint_file, epochs_of, read_checkpoint
+from csgnn_dgl.notes import note
+from csgnn_dgl.tasks.dos.domain import TrainingDomain
 
 SHIPPED = "dos.ckpt"
 """Name of the weights in ``csgnn_dgl/weights``."""
@@ -33,6 +35,8 @@ class TrainedDOS:
         What its data were and how they were read: source, grid, offset, valences, holdout; plain values.
     facts
         How it was trained: plain values.
+    domain
+        What the environments of its training were like, if that is known.
 
     Raises
     ------
@@ -44,6 +48,7 @@ class TrainedDOS:
     grid: EnergyGrid = PAPER_GRID
     data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     facts: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    domain: TrainingDomain | None = None
 
     def __post_init__(self) -> None:
         if self.network.num_bins != self.grid.count:
@@ -89,6 +94,18 @@ def load_dos_model(path: Place | None = None, map_location: str | torch.device =
         grid = EnergyGrid(**data["grid"])
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{file} says no energy bins; use the version that wrote it") from error
+    domain = None
+    if "environments" not in checkpoint:
+        note(
+            file, "does not say what it was trained on, so that nothing tells structures of another kind; train it anew"
+        )
+    else:
+        try:
+            domain = TrainingDomain.restored(checkpoint["environments"])
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"{file} has environments of another form ({error}); use the version that wrote it"
+            ) from error
     facts = {
         "model": description["model"],
         "checkpoint": str(file),
@@ -96,4 +113,4 @@ def load_dos_model(path: Place | None = None, map_location: str | torch.device =
         **description.get("training", {}),
         "network": description["config"],
     }
-    return TrainedDOS(network, grid, data, facts)
+    return TrainedDOS(network, grid, data, facts, domain)

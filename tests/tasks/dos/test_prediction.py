@@ -15,7 +15,8 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import find_environments
 from csgnn_dgl.models import DOS_MODELS
 from csgnn_dgl.tasks.dos import TrainedDOS
-from csgnn_dgl.tasks.dos.prediction import DOSPrediction, write_predictions
+from csgnn_dgl.tasks.dos.prediction import DOSPrediction
+from csgnn_dgl.tasks.dos.writing import write_predictions
 from tests.models.toys import Counting
 from tests.tolerances import EXACT, ROUNDED, TOLERANCE, approx, printed
 from tests.toy_snapshots import NETWORKS, band_energy_by_hand, toy_atoms

@@ -3,7 +3,7 @@
 import io
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ def read_snapshots(
     grid: EnergyGrid = PAPER_GRID,
     valences: Mapping[str, float] | None = None,
     needs_dos: bool = True,
+    elements: Collection[int] | None = None,
 ) -> Snapshots:
     """Read all snapshots of a file that ase reads: extended XYZ (also .gz, .bz2, .xz), POSCAR, CIF, traj, ...
 
@@ -37,6 +38,8 @@ def read_snapshots(
         As in :func:`csgnn_dgl.data.from_atoms`.
     needs_dos
         Refuse snapshots without ``dos``; off where only a prediction is wanted.
+    elements
+        As in :func:`csgnn_dgl.data.from_atoms`.
 
     Returns
     -------
@@ -52,7 +55,7 @@ def read_snapshots(
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give extended XYZ or another file that ase reads.")
-    return from_atoms(read_atoms(path), grid, valences, needs_dos, source=str(path))
+    return from_atoms(read_atoms(path), grid, valences, needs_dos, str(path), elements)
 
 
 def read_atoms(path: Path, format: str | None = None) -> list["Atoms"]:
