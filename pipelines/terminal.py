@@ -44,7 +44,8 @@ def guarded(program: Callable[[], int]) -> int:
     try:
         return program()
     except InputError as error:
-        print(f"error: {one_sentence(str(error))}", file=sys.stderr)
+        message = one_sentence(str(error)).encode("utf-8", "backslashreplace").decode("utf-8")
+        print(f"error: {message}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

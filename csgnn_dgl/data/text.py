@@ -1,5 +1,6 @@
 """Text files of data sets."""
 
+import os
 from pathlib import Path
 
 from csgnn_dgl.errors import InputError, reason
@@ -23,3 +24,15 @@ def read_lines(path: Path, absent: str = "give one that exists", broken: str = "
     if not lines:
         raise InputError(f"{path}: the file is empty; {broken}.")
     return lines
+
+
+def check_name(name: str | os.PathLike[str]) -> None:
+    """Raise InputError if the name of a file or folder is not text, as on disks that were written in another encoding.
+
+    Neither configs nor results could hold it.
+    """
+    try:
+        os.fspath(name).encode("utf-8")
+    except UnicodeEncodeError:
+        shown = os.fsencode(name).decode("utf-8", "backslashreplace")
+        raise InputError(f"{shown}: the name is not in UTF-8; rename it.") from None

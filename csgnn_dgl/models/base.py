@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import itertools
 import os
 import pkgutil
 import sys
@@ -453,6 +454,10 @@ MAY_DIFFER = {"form", "dropout", "recompute", "chunk"}
 """Keys of a config that change no weight and no prediction."""
 
 
+MOST = 10
+"""Classes that a message names."""
+
+
 def check_fits(
     path: Place,
     checkpoint: Mapping[str, Any],
@@ -481,6 +486,12 @@ def check_fits(
         If an entry of the config or the classes differ: all of them are named with both values.
     """
     description = checkpoint["csgnn"]
+    names = description.get("class_names")
+    if class_names is not None and names is not None and list(names) != list(class_names):
+        raise InputError(
+            f"{path} was trained on other classes than those of the data ({_difference(names, class_names)}); give "
+            f"the data it was trained for with --data.source"
+        )
     stored, wanted = description["config"], plain(config)
     if model not in (None, description.get("model")):
         stored, wanted = {**stored, "model": description.get("model")}, {**wanted, "model": model}
@@ -494,14 +505,24 @@ def check_fits(
             f"{path} is a checkpoint of another architecture ({'; '.join(differing)}); "
             "leave model.network out of the options, or give the checkpoint's own config"
         )
-    names = description.get("class_names")
-    if class_names is not None and names is not None and list(names) != list(class_names):
-        raise InputError(
-            f"{path} was trained on other classes ({_abbreviate(names)}) than those of the data "
-            f"({_abbreviate(class_names)}); give the data it was trained for with --data.source"
-        )
 
 
-def _abbreviate(names: Sequence[str]) -> str:
-    shown = ", ".join(str(name) for name in names[:3])
-    return f"{len(names)}: {shown}{', ...' if len(names) > 3 else ''}"
+def _difference(stored: Sequence[str], given: Sequence[str]) -> str:
+    """Say which classes of a checkpoint and of the data have no counterpart, or where their order differs."""
+    parts = [
+        f"only in the {where}: {_listed(own, others)}"
+        for where, own, others in (("checkpoint", stored, given), ("data", given, stored))
+        if set(own) - set(others)
+    ]
+    if parts:
+        return f"{len(stored)} classes in the checkpoint and {len(given)} in the data; {'; '.join(parts)}"
+    pairs = enumerate(itertools.zip_longest(stored, given))
+    number, pair = next(item for item in pairs if item[1][0] != item[1][1])
+    return f"the same in another order: class {number} is {pair[0]!r} in the checkpoint and {pair[1]!r} in the data"
+
+
+def _listed(own: Sequence[str], others: Sequence[str]) -> str:
+    """List the names that the others lack, up to `MOST` of them."""
+    lacking = [repr(name) for name in own if name not in set(others)]
+    more = f" and {len(lacking) - MOST} more" if len(lacking) > MOST else ""
+    return ", ".join(lacking[:MOST]) + more

@@ -15,6 +15,7 @@ import lightning.pytorch as L
 import yaml
 from torch import nn
 
+from csgnn_dgl.data.text import check_name
 from csgnn_dgl.errors import InputError, one_sentence
 from csgnn_dgl.models.base import Place, checkpoint_file, import_path, imported, importing_only, plain, read_checkpoint
 from csgnn_dgl.training.task import Task
@@ -37,6 +38,12 @@ TRAINER_DEFAULTS = {
 
 class Parser(jsonargparse.ArgumentParser):
     """A parser whose complaints are one sentence and an `InputError`."""
+
+    def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Options:  # type: ignore[override]
+        """Refuse words that are not text: no config or result could hold them."""
+        for word in args or ():
+            check_name(word)
+        return super().parse_args(args, *rest, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the complaint."""

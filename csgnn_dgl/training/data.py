@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from numpy.typing import ArrayLike
+from torch import nn
 from torch.utils.data import DataLoader
 
 from csgnn_dgl.data import EpochSampler, collate
 from csgnn_dgl.data.loading import EpochDataset
 from csgnn_dgl.errors import InputError
+
+LONELY = ("more than one observation", "more than 1 value per channel")
+"""What the batch norms of this package and of torch say of a batch that has one observation of a channel."""
 
 
 class EpochData(L.LightningDataModule):
@@ -46,6 +52,9 @@ class EpochData(L.LightningDataModule):
         """Say what is trained on, as plain values for checkpoints and results."""
         return {"source": self.source, "seed": self.seed}
 
+    def read_test(self) -> None:
+        """Read what is tested on, so that what cannot be read is told before a training and not at its end."""
+
     def state_dict(self) -> dict[str, Any]:
         """Return the epoch that a resumed run begins with.
 
@@ -75,6 +84,30 @@ class EpochData(L.LightningDataModule):
                 f"{self.source}: {count} training {what} do not fill one batch of {self.batch_size} in each of "
                 f"{world} process(es); lower data.batch_size"
             )
+
+    def _check_lone(self, answer: Callable[[Any], object], what: str) -> None:
+        """Refuse batches of one, if the batch norm of the network that is trained cannot learn from them.
+
+        Parameters
+        ----------
+        answer
+            Puts the smallest batch of one through a network.
+        what
+            What the batch has one of.
+        """
+        if self.batch_size > 1 or self.trainer is None:
+            return
+        network: nn.Module = self.trainer.lightning_module.network  # type: ignore[assignment]
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            try:
+                answer(copy.deepcopy(network).train())
+            except Exception as error:  # any other one is what the training would have met
+                if not any(words in str(error) for words in LONELY):
+                    raise
+                raise InputError(
+                    f"data.batch_size is 1, and the batch norm of {type(network).__name__} has nothing to average over "
+                    f"in a batch of one {what}; give at least 2"
+                ) from None
 
     def _check_shares(self, count: int, what: str) -> None:
         world = self._world()[1]

@@ -31,6 +31,7 @@ from csgnn_dgl.training.config import (
     run_config,
     words_of,
 )
+from csgnn_dgl.training.data import EpochData
 from csgnn_dgl.training.module import TrainingModule
 from csgnn_dgl.training.results import Results
 from csgnn_dgl.training.runs import Run, RunFolder
@@ -243,7 +244,7 @@ class Experiment:
                 L.seed_everything(options.seed_everything, workers=True, verbose=False)
                 built = instantiate(task, stage, options)
                 self.module: TrainingModule = built.model
-                self.data: L.LightningDataModule = built.data
+                self.data: EpochData = built.data
                 self.trainer = _trainer(dict(built.trainer), stage, callbacks, progress)
         except InputError:
             raise
@@ -254,6 +255,8 @@ class Experiment:
         """Train; see `fit`."""
         assert self.folder is not None
         last = str(self.folder.run.last) if self.options.resume else None
+        if self.options.test_at_end:
+            self.data.read_test()
         try:
             self._carry_out("fit", last)
         except KeyboardInterrupt as stop:

@@ -236,8 +236,25 @@ def test_checkpoint_of_other_classes_is_refused() -> None:
         InputError, match=r"another architecture \(level = 1 in the file and 2 here; model = None in the "
     ):
         check_fits("x.ckpt", checkpoint, {"level": 2}, model="csgnn")
-    with pytest.raises(InputError, match=r"x.ckpt was trained on other classes \(2: a, b\) .* \(4: a, c, d, ...\)"):
-        check_fits("x.ckpt", checkpoint, {"level": 1}, ["a", "c", "d", "e"])
+    message = (
+        "x.ckpt was trained on other classes than those of the data (2 classes in the checkpoint and 4 in the data; "
+        "only in the checkpoint: 'b'; only in the data: 'c', 'd', 'e'); give the data"
+    )
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_fits("x.ckpt", checkpoint, {"level": 2}, ["a", "c", "d", "e"])
+    with pytest.raises(InputError, match="another order: class 0 is 'a' in the checkpoint and 'b' in the data"):
+        check_fits("x.ckpt", checkpoint, {"level": 1}, ["b", "a"])
+
+
+def test_a_class_that_came_or_went_is_named_however_many_there_are() -> None:
+    names = [f"class {number:02}" for number in range(40)]
+    checkpoint = {"csgnn": {"config": {}, "class_names": names}}
+    with pytest.raises(InputError, match=r"40 classes in the checkpoint and 41 in the data; only in the data: 'new'\)"):
+        check_fits("x.ckpt", checkpoint, {}, [*names, "new"])
+    with pytest.raises(InputError, match=r"only in the checkpoint: 'class 39'\)"):
+        check_fits("x.ckpt", checkpoint, {}, names[:-1])
+    with pytest.raises(InputError, match="only in the checkpoint: 'class 00', .* 'class 09' and 30 more; only in the"):
+        check_fits("x.ckpt", checkpoint, {}, ["other"])
 
 
 def test_plain_keeps_values_and_drops_types() -> None:

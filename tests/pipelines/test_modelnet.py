@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -280,11 +281,48 @@ def test_checkpoints_that_do_not_fit_are_refused(failing, trained, work, tiny_co
         for name in ("cat", "dog"):
             shutil.copytree(Path(source) / "rod" / split, other / name / split)
     message = failing("test", "--ckpt_path", str(file), "--data.source", str(other))
-    assert (
-        "model.ckpt was trained on other classes (3: ball, rod, slab) than those of the data (2: cat, dog)" in message
-    )
+    assert "only in the checkpoint: 'ball', 'rod', 'slab'; only in the data: 'cat', 'dog'" in message
     (work / "cut.ckpt").write_bytes(Path(file).read_bytes()[:1000])
     assert "cut.ckpt cannot be read as a checkpoint" in failing("test", "--ckpt_path", "cut.ckpt")
+
+
+def test_a_class_that_was_added_is_named_on_resuming_and_testing(failing, trained, work, tiny_config):
+    source = Path(yaml.safe_load(tiny_config.read_text())["data"]["source"])
+    shutil.copytree(source, work / "more")
+    shutil.copytree(source / "rod", work / "more" / "wand")
+    told = "(3 classes in the checkpoint and 4 in the data; only in the data: 'wand')"
+    assert told in failing("fit", "--resume", str(trained), "--data.source", "more")
+    assert told in failing("test", "--ckpt_path", str(trained), "--data.source", "more")
+
+
+def test_what_cannot_be_trained_or_tested_on_is_told_before_a_folder_is_made(failing, work, tiny_config):
+    source = Path(yaml.safe_load(tiny_config.read_text())["data"]["source"])
+    fit = ["fit", "--config", str(tiny_config)]
+    assert "batch norm of CSGNN has nothing to average" in failing(*fit, "--data.batch_size", "1")
+    shutil.copytree(source, work / "data")
+    for path in work.glob("data/*/test/*"):
+        path.unlink()
+    message = failing(*fit, "--data.source", "data", "--test_at_end", "true")
+    assert "data: no class has a mesh or point file in test/; put some there" in message
+    shutil.copytree(source / "rod", work / "one" / "rod")
+    assert "are of the class 'rod', and there is nothing to tell apart" in failing(*fit, "--data.source", "one")
+    assert "caf\\xe9: the name is not in UTF-8; rename it" in failing(*fit, "--data.source", "caf\udce9")
+    assert "caf\\udce9: there is no such checkpoint" in failing("test", "--ckpt_path", "caf\udce9")
+
+
+def test_classes_of_any_name_are_trained_tested_and_drawn(work, tiny_config, capfd, figures):
+    source = Path(yaml.safe_load(tiny_config.read_text())["data"]["source"])
+    names = ["椅子", "a_b$c$_|{", "line\nbreak\x1b[31m", "$\\frac{"]
+    for name in names:
+        shutil.copytree(source / "rod", work / "data" / name.replace("/", ""))
+    fit = ["fit", "--config", str(tiny_config), "--data.source", "data", "--test_at_end", "true"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert main([*fit, "--trainer.max_epochs", "1"]) == 0
+    assert capfd.readouterr().err == ""
+    (run,) = (work / "runs" / "modelnet").iterdir()
+    assert json.loads((run / "results.json").read_text())["models"]["csgnn"]["class_names"] == sorted(names)
+    assert (run / "confusion.png").stat().st_size > 1000
 
 
 def test_the_program_as_a_user_starts_it(tiny_config, work):

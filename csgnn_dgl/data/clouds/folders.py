@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,12 @@ from csgnn_dgl.data.clouds.records import LARGEST_COORDINATE, SMALLEST_EXTENT, P
 from csgnn_dgl.data.clouds.sampling import resampled, sample_mesh
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.data.text import check_name
+from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.notes import note, notes_together
+
+MOST = 10
+"""Folders that a note names."""
 
 
 def read_cloud(
@@ -93,8 +98,9 @@ def read_folder(
     """Read one split of a folder of classes, each with the folders ``train`` and ``test``.
 
     The classes are the folders that have a ``train`` or a ``test`` folder, in alphabetical order: the same
-    for both splits. Every file in them is read by :func:`read_cloud`; hidden files and files of other formats
-    (textures, notes) are passed over.
+    for both splits. Every file in them is read by :func:`read_cloud`; hidden files, files of other formats (textures,
+    notes), broken links, files that may not be read and folders within are passed over. A note says of how many of
+    each, and which folders are no classes; of hidden files it counts those of a format that would be read.
 
     Parameters
     ----------
@@ -115,8 +121,8 @@ def read_folder(
     Raises
     ------
     InputError
-        If there are no classes, a class has no file to train on, the whole split has none, or a file cannot
-        be read.
+        If there are no classes, a class has no file to train on, the whole split has none, a folder or file cannot
+        be read, or the name of one is not text.
     """
     folder = Path(folder)
     check_split(split, CLOUD_SPLITS, folder)
@@ -124,17 +130,27 @@ def read_folder(
     if not class_names:
         raise InputError(f"{folder}: no class folders; arrange the files as class/train/* and class/test/*.")
     files, labels = [], []
+    skipped: Counter[str] = Counter()
     for label, name in enumerate(class_names):
-        of_class = _files(folder / name / split)
+        check_name(folder / name)
+        of_class, others = _files(folder / name / split)
         if split == "train" and not of_class:
             raise InputError(
-                f"{folder / name / split}: no mesh or point file to train on; put some there ({_formats()}) "
-                f"or remove the class."
+                f"{folder / name / split}: no mesh or point file to train on{_told(others, ' (passed over: {})')}; put "
+                f"some there ({_formats()}) or remove the class."
             )
         files.extend(of_class)
         labels.extend([label] * len(of_class))
+        skipped += others
     if not files:
-        raise InputError(f"{folder}: no class has a mesh or point file in {split}/; put some there ({_formats()}).")
+        raise InputError(
+            f"{folder}: no class has a mesh or point file in {split}/{_told(skipped, ' (passed over: {})')}; put some "
+            f"there ({_formats()})."
+        )
+    for path in files:
+        check_name(path)
+    if told := [text for text in (_told(skipped, "passed over {}"), _no_classes(folder, class_names)) if text]:
+        note(f"{folder} ({split})", "; ".join(told))
     shown = progress_bar(files, desc=f"reading {split} shapes", unit="file", disable=not progress)
     with notes_together(f"{folder} ({split})"):
         points = np.stack([read_cloud(path, num_points, seed, up_axis) for path in shown])
@@ -146,14 +162,55 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     """Return the names of the folders in `folder` that have a ``train`` or ``test`` folder, sorted."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; give the one that holds the class folders.")
-    shown = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
-    return tuple(name for name in shown if any((folder / name / split).is_dir() for split in CLOUD_SPLITS))
+    shown = [entry.name for entry in _entries(folder) if not entry.name.startswith(".")]
+    return tuple(name for name in shown if any(os.path.isdir(folder / name / split) for split in CLOUD_SPLITS))
 
 
-def _files(folder: Path) -> list[Path]:
-    """Return the readable files of a folder, sorted by name."""
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in found if path.is_file() and path.name[0] != "." and path.suffix.lower() in READERS]
+def _files(folder: Path) -> tuple[list[Path], Counter[str]]:
+    """Return the readable files of a folder, sorted by name, and how many of which kind are passed over."""
+    files: list[Path] = []
+    skipped: Counter[str] = Counter()
+    for path in _entries(folder) if os.path.isdir(folder) else []:
+        known = path.suffix.lower() in READERS
+        if path.name.startswith("."):
+            skipped["hidden"] += known
+        elif path.is_symlink() and not os.path.exists(path):
+            skipped["broken links"] += 1
+        elif os.path.isdir(path):
+            skipped["folders"] += 1
+        elif not known or not os.path.isfile(path):
+            skipped[path.suffix.lower() or "without suffix"] += 1
+        elif not os.access(path, os.R_OK):
+            skipped["without permission to read"] += 1
+        else:
+            files.append(path)
+    return files, +skipped
+
+
+def _entries(folder: Path) -> list[Path]:
+    """Return what is in a folder, sorted by name."""
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        raise InputError(f"{folder}: the folder cannot be read ({reason(error)}); mend its permissions.") from None
+
+
+def _told(skipped: Counter[str], form: str) -> str:
+    """Say what is passed over, the most frequent first; nothing where nothing is."""
+    shown = ", ".join(
+        f"{kind} ({count})" for kind, count in sorted(skipped.items(), key=lambda item: (-item[1], item[0]))
+    )
+    return form.format(shown) if shown else ""
+
+
+def _no_classes(folder: Path, class_names: tuple[str, ...]) -> str:
+    """Say which folders are no classes."""
+    shown = [path.name for path in _entries(folder) if path.name[0] != "." and os.path.isdir(path)]
+    others = [name for name in shown if name not in class_names]
+    if not others:
+        return ""
+    more = f" and {len(others) - MOST} more" if len(others) > MOST else ""
+    return f"no class, for want of train/ and test/: {', '.join(others[:MOST])}{more}"
 
 
 def _finite_rows(path: Path, points: NDArray[np.float64]) -> NDArray[np.float64]:

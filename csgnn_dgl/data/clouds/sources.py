@@ -8,6 +8,7 @@ from csgnn_dgl.data.clouds.modelnet import hdf5_files, read_modelnet40
 from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.data.clouds.shapes import builtin_shapes
 from csgnn_dgl.data.splits import CLOUD_SPLITS
+from csgnn_dgl.data.text import check_name
 from csgnn_dgl.errors import InputError
 
 
@@ -54,6 +55,7 @@ def load(
     if str(source) == "builtin":
         return builtin_shapes(split, num_points, seed, progress=progress)
     folder = Path(source).expanduser()
+    check_name(folder)
     if not folder.is_dir():
         found = "is a file, not a folder" if folder.exists() else "does not exist"
         raise InputError(

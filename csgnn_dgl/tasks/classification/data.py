@@ -166,7 +166,8 @@ class ModelNetData(EpochData):
         Raises
         ------
         InputError
-            If there are not enough shapes for the processes.
+            If there are not enough shapes for the processes, all are of one class, or a batch has one shape and
+            the batch norm of the network needs two.
         """
         if stage == "test":
             if len(self.test_clouds) == 0:
@@ -176,9 +177,24 @@ class ModelNetData(EpochData):
         train, held_out = self._parts
         if stage == "fit":
             self._check_batches(len(train), "shapes")
+            self._check_classes(train)
+            self._check_lone(lambda network: network(torch.from_numpy(train.points[:1]).float()), "shape")
         if len(held_out) == 0:
             raise InputError(f"{self.source}: no shapes are left to validate on; raise data.validation_fraction")
         self._check_shares(len(held_out), "validation shape")
+
+    def _check_classes(self, train: PointClouds) -> None:
+        """Refuse to train on one class."""
+        if len(found := set(train.labels.tolist())) < 2:
+            only = train.class_names[found.pop()]
+            raise InputError(
+                f"{self.source}: all {len(train)} training shapes are of the class {only!r}, and there is nothing to "
+                f"tell apart; give shapes of two classes or more"
+            )
+
+    def read_test(self) -> None:
+        """Read the test split."""
+        self.clouds("test")
 
     def train_dataloader(self) -> DataLoader[dict[str, torch.Tensor]]:
         """Return augmented training batches in a new order each epoch; the last incomplete batch is dropped."""

@@ -235,6 +235,18 @@ class DOSData(EpochData):
             self._fit_to(self.trainer.lightning_module.network, needed)  # type: ignore[arg-type]
         for split in needed:
             self.dataset(split)
+        if stage == "fit":
+            smallest = int(self.snapshots("train").num_atoms.argmin())
+            self._check_lone(lambda network: self._answer_of(network, smallest), "atom")
+
+    def _answer_of(self, network: DOSModel, place: int) -> Tensor:
+        """Put one of the training snapshots through a network."""
+        batch = self.dataset("train").batch(torch.tensor([place]), [0])
+        return network(batch_environments(batch), batch["snapshot"], 1)
+
+    def read_test(self) -> None:
+        """Read the test split."""
+        self.snapshots("test")
 
     def _fit_to(self, network: DOSModel, needed: Sequence[Split]) -> None:
         """Take the cutoff of a network, after making sure that it is for these data."""

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -193,6 +194,55 @@ def test_folders_become_clouds(folder: Path) -> None:
         label, file = name.split("/")
         np.testing.assert_array_equal(cloud, read_cloud(folder / label / "train" / file, 32))
     assert len(read_folder(folder, "test", 32)) == 3
+
+
+def test_one_note_says_what_was_passed_over(
+    folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(read_folder(folder, "train", 32)) == 5
+    assert caplog.messages == []
+    train = folder / "needle" / "train"
+    for name in ("a.jpg", "b.JPG", "LICENSE", ".hidden.off", ".DS_Store", "mine.off"):
+        (train / name).write_text(TETRAHEDRON_OFF)
+    (folder / "pyramid" / "train" / "c.jpg").touch()
+    (train / "gone.off").symlink_to("nowhere.off")
+    (train / "circle.off").symlink_to("circle.off")
+    (train / "more.off").mkdir()
+    (train / "linked.off").symlink_to(folder / "pyramid" / "train" / "pyramid_train_0.off")
+    (folder / "raw").mkdir()
+    allowed = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "mine.off" and allowed(path, mode))
+    read = read_folder(folder, "train", 32)
+    assert caplog.messages == [
+        f"{folder} (train): passed over .jpg (3), broken links (2), folders (1), hidden (1), without permission to "
+        "read (1), without suffix (1); no class, for want of train/ and test/: raw"
+    ]
+    assert [name for name in read.names if "linked" in name] == ["needle/linked.off"]
+    assert len(read) == 6
+    caplog.clear()
+    read_folder(folder, "test", 32)
+    assert caplog.messages == [f"{folder} (test): no class, for want of train/ and test/: raw"]
+
+
+def test_files_of_other_formats_are_named_where_there_is_nothing_else(folder: Path) -> None:
+    for path in folder.glob("needle/*/*"):
+        path.rename(path.with_suffix(".step"))
+    with pytest.raises(InputError, match=r"no mesh or point file to train on \(passed over: .step \(3\)\); put some"):
+        read_folder(folder, "train")
+    for path in folder.glob("pyramid/*/*"):
+        path.rename(path.with_suffix(".iges"))
+    with pytest.raises(InputError, match=r"file in test/ \(passed over: .step \(2\), .iges \(1\)\); put some there"):
+        read_folder(folder, "test")
+
+
+@pytest.mark.parametrize("place", ["needle/train/caf\udce9.off", "caf\udce9/train/a.off"])
+def test_names_that_are_not_text_are_refused(folder: Path, place: str) -> None:
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(TETRAHEDRON_OFF)
+    with pytest.raises(InputError, match=r"/caf\\xe9(.off)?: the name is not in UTF-8; rename it") as caught:
+        read_folder(folder, "train", 32)
+    assert str(caught.value).encode("utf-8")
 
 
 def test_new_files_change_no_other(folder: Path) -> None:

@@ -1,3 +1,5 @@
+import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,10 @@ import torch
 import configs
 from csgnn_dgl.data import load
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.models import CLASSIFIERS
 from csgnn_dgl.tasks.classification import ModelNetData
 from tests.tolerances import TOLERANCE
-from tests.toy_shapes import CLASSES, NUM_POINTS
+from tests.toy_shapes import CLASSES, NUM_POINTS, write_shapes
 
 
 @pytest.fixture
@@ -136,3 +139,38 @@ def test_too_few_shapes_for_one_batch_are_refused(shapes_folder):
 def test_missing_source_is_refused(tmp_path):
     with pytest.raises(InputError, match="nothing-here"):
         ModelNetData(str(tmp_path / "nothing-here")).setup("fit")
+
+
+@pytest.mark.parametrize("kind", ["csgnn", "kpconv"])
+def test_batches_of_one_are_refused_where_the_batch_norm_needs_two(kind, shapes_folder, tmp_path):
+    torch.manual_seed(3)
+    drawn = torch.get_rng_state()
+    network = CLASSIFIERS[kind](num_classes=3, **CLASSIFIERS[kind].tiny).train()
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    torch.set_rng_state(drawn)
+    data = ModelNetData(str(shapes_folder), num_points=NUM_POINTS, batch_size=1)
+    trainer: Any = SimpleNamespace(lightning_module=SimpleNamespace(network=network), global_rank=0, world_size=1)
+    data.trainer = trainer
+    if kind == "csgnn":
+        with pytest.raises(InputError, match="batch_size is 1, and the batch norm of CSGNN has .* one shape; give"):
+            data.setup("fit")
+    else:
+        data.setup("fit")
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
+
+
+def test_one_class_is_refused(tmp_path):
+    source = write_shapes(tmp_path / "data")
+    for name in ("rod", "slab"):
+        shutil.rmtree(source / name)
+    with pytest.raises(InputError, match="all 13 training shapes are of the class 'ball', and there is nothing"):
+        ModelNetData(str(source), num_points=NUM_POINTS, batch_size=8).setup("fit")
+
+
+def test_what_is_tested_on_can_be_read_before_the_training(tmp_path):
+    source = write_shapes(tmp_path / "data", num_test=0)
+    data = ModelNetData(str(source), num_points=NUM_POINTS, batch_size=8)
+    data.setup("fit")
+    with pytest.raises(InputError, match="no class has a mesh or point file in test/"):
+        data.read_test()

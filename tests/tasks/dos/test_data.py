@@ -3,6 +3,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from ase import Atoms
+from ase.io import write
 
 from csgnn_dgl.data import EpochIndex, Snapshots, load_snapshots
 from csgnn_dgl.errors import InputError
@@ -146,3 +148,26 @@ def test_options_out_of_range_are_refused(options, message):
 def test_too_few_snapshots_for_a_batch_are_refused(source):
     with pytest.raises(InputError, match="15 training snapshots do not fill one batch of 32"):
         DOSData(source).setup("fit")
+
+
+def test_a_batch_of_one_atom_is_refused_before_training_and_one_of_one_molecule_is_not(tmp_path, build_dos):
+    source = write_snapshots(tmp_path / "data")
+    trainer, model, data, folder = build_dos(data={"source": str(source), "batch_size": 1}, max_epochs=1)
+    trainer.fit(model, data)
+    assert folder.run.last.is_file()
+    lone = Atoms("C", [[0, 0, 0]])
+    lone.info.update(structure="atom", num_electrons=4, dos=np.full(310, 4.4 / 31))
+    write(source / "train.extxyz", [lone], format="extxyz", append=True)
+    trainer, model, data, folder = build_dos(name="two", data={"source": str(source), "batch_size": 1})
+    with pytest.raises(InputError, match="batch_size is 1, and the batch norm of AGNI .* batch of one atom; give at"):
+        trainer.fit(model, data)
+    assert not (tmp_path / "runs" / "two").exists()
+
+
+def test_what_is_tested_on_can_be_read_before_the_training(tmp_path):
+    source = write_snapshots(tmp_path / "data")
+    (source / "test.extxyz").unlink()
+    data = DOSData(str(source), batch_size=4)
+    data.setup("fit")
+    with pytest.raises(InputError, match="test"):
+        data.read_test()
