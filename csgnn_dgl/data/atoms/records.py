@@ -75,7 +75,8 @@ class Snapshot:
         If positions, cell or DOS are not finite, of the wrong shape, or not there; if two atoms are closer than
         0.3 Å; if a periodic direction has no lattice vector; if the DOS has not as many values as the grid,
         is empty or holds fewer electrons than there are; or if a stored Fermi level is not where the DOS holds the
-        electrons, by more than 0.15 eV and 0.1 electrons.
+        electrons, by more than 0.15 eV (half a bin, if that is more) and 0.1
+        electrons.
     """
 
     positions: NDArray[np.float64]
@@ -132,7 +133,8 @@ class Snapshot:
             _reached(states, edges, electrons - COUNT, "left"),
             _reached(states, edges, electrons + COUNT, "right"),
         )
-        if abs(found - electrons) > COUNT and not low - LEVEL <= level <= high + LEVEL:
+        slack = max(LEVEL, self.grid.width / 2)  # within a bin the states are taken to be spread evenly
+        if abs(found - electrons) > COUNT and not low - slack <= level <= high + slack:
             raise InputError(
                 f"{self.name}: the stored Fermi level is {level:.4g} eV, up to which the DOS holds {found:.6g} "
                 f"electrons, and there are {electrons:.6g}; the DOS may count semicore electrons or have another zero "
