@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -12,13 +13,14 @@ import numpy as np
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import Registry, check_fits, upgrade
 
-Schedule = Literal["plateau", "one_cycle", "cosine"]
+Schedule = Literal["plateau", "one_cycle", "cosine", "steps"]
+Optimizer = Literal["adam", "sgd"]
 
 
 def batch_seed(seed: int, epoch: int, batch: int) -> int:
@@ -83,7 +85,7 @@ class Answers:
 class TrainingModule(L.LightningModule, ABC):
     """Training, validation and testing as every task has them.
 
-    Adam with the learning rate of the chosen schedule. Each training step reseeds torch's global generator from
+    Adam or SGD with the learning rate of the chosen schedule. Each training step reseeds torch's global generator from
     (seed, epoch, batch), so that the same seed gives the same bits again and a resumed run ends exactly where
     an uninterrupted one does. All processes draw the same: a network that draws for each sample draws for the samples
     of all processes and takes its own, as `csgnn_dgl.nn.SharedDropout` does.
@@ -97,15 +99,20 @@ class TrainingModule(L.LightningModule, ABC):
     network
         The network to train. Its plain-valued ``config`` goes into every checkpoint.
     learning_rate
-        Adam's learning rate: the first one for "plateau" and "cosine", the largest for "one_cycle".
+        The learning rate: the largest one for "one_cycle", else the first.
     weight_decay
-        Adam's L2 penalty.
+        The optimiser's L2 penalty.
     schedule
         "plateau": multiply the rate by `factor` when the validation loss has not fallen by the relative `threshold` for
         more than `patience` epochs, and stop once it is below `minimum_rate`. "one_cycle" (`OneCycleLR`) and "cosine"
-        (`CosineAnnealingLR`, down to 0) follow a plan over the optimiser steps of the whole training.
+        (`CosineAnnealingLR`, down to 0) follow a plan over the optimiser steps of the whole training. "steps": multiply
+        the rate by `factor` after every `patience` epochs, down to `minimum_rate`.
     patience, factor, threshold, minimum_rate
-        The plateau rule.
+        The plateau rule, and that of "steps".
+    optimizer
+        "adam", or "sgd" with `momentum`.
+    momentum
+        Share of the last step that SGD goes on with.
     seed
         Seed of dropout and of whatever else is random within a training step.
 
@@ -130,11 +137,20 @@ class TrainingModule(L.LightningModule, ABC):
         factor: float = 0.1,
         threshold: float = 1e-3,
         minimum_rate: float = 1e-5,
+        optimizer: Optimizer = "adam",
+        momentum: float = 0.9,
         seed: int = 0,
     ) -> None:
         super().__init__()
         if schedule not in get_args(Schedule):
             raise ValueError(f"schedule is {schedule!r}; choose one of {', '.join(get_args(Schedule))}")
+        if optimizer not in get_args(Optimizer):
+            raise ValueError(f"optimizer is {optimizer!r}; choose one of {', '.join(get_args(Optimizer))}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is {momentum!r}; give a number of at least 0 and below 1")
+        if schedule == "steps" and patience < 1:
+            raise ValueError(f"patience is {patience!r}; schedule steps lowers the rate after 1 or more epochs")
+        self.optimizer, self.momentum = optimizer, momentum
         self.network, self.seed = network, seed
         self.learning_rate, self.weight_decay, self.schedule = learning_rate, weight_decay, schedule
         self.patience, self.factor, self.threshold, self.minimum_rate = patience, factor, threshold, minimum_rate
@@ -205,7 +221,7 @@ class TrainingModule(L.LightningModule, ABC):
         return [{"params": list(self.network.parameters())}]
 
     def configure_optimizers(self) -> Any:
-        """Return Adam and torch's scheduler of the chosen name.
+        """Return the optimiser and torch's scheduler of the chosen names.
 
         Lightning steps a plateau scheduler of the interval "epoch" only after the checkpoints of the epoch have been
         written, so that a resumed run would have missed a step. Counted in batches, once in as many as an epoch has,
@@ -217,7 +233,12 @@ class TrainingModule(L.LightningModule, ABC):
             If a schedule with a plan is to follow a training without an end.
         """
         groups = self.parameter_groups()
-        optimizer = torch.optim.Adam(groups, lr=self.learning_rate, weight_decay=self.weight_decay)
+        common: dict[str, Any] = {"lr": self.learning_rate, "weight_decay": self.weight_decay}
+        optimizer: torch.optim.Optimizer
+        if self.optimizer == "sgd":
+            optimizer = torch.optim.SGD(groups, momentum=self.momentum, **common)
+        else:
+            optimizer = torch.optim.Adam(groups, **common)
         self.trainer.fit_loop.setup_data()  # the schedules count its batches
         plan: dict[str, Any] = {"interval": "step"}
         if self.schedule == "plateau":
@@ -225,6 +246,11 @@ class TrainingModule(L.LightningModule, ABC):
                 optimizer, mode="min", factor=self.factor, patience=self.patience, threshold=self.threshold
             )
             plan |= {"monitor": "validation/loss", "frequency": self.trainer.num_training_batches, "strict": False}
+            return {"optimizer": optimizer, "lr_scheduler": plan}
+        if self.schedule == "steps":
+            batches = self.trainer.num_training_batches / self.trainer.accumulate_grad_batches
+            self._epoch_steps = max(math.ceil(batches), 1)
+            plan["scheduler"] = LambdaLR(optimizer, self._share_after)
             return {"optimizer": optimizer, "lr_scheduler": plan}
         steps = self.trainer.estimated_stepping_batches
         if steps == float("inf"):
@@ -235,6 +261,11 @@ class TrainingModule(L.LightningModule, ABC):
         else:
             plan["scheduler"] = CosineAnnealingLR(optimizer, T_max=int(steps))
         return {"optimizer": optimizer, "lr_scheduler": plan}
+
+    def _share_after(self, steps: int) -> float:
+        """Return what is left of the rate after steps of the optimiser, under the schedule "steps"."""
+        share = self.factor ** (steps // self._epoch_steps // self.patience)
+        return min(max(share, self.minimum_rate / self.learning_rate), 1.0)
 
     def checkpoint_description(self) -> dict[str, Any]:
         """Return what a reader needs to rebuild and use the network, as plain values; see ``checkpoint["csgnn"]``."""

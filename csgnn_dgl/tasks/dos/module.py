@@ -90,7 +90,7 @@ class DOSModule(TrainingModule):
         seed: int = 0,
     ) -> None:
         rule = patience, factor, threshold, minimum_rate
-        super().__init__(network, learning_rate, weight_decay, schedule, *rule, seed)
+        super().__init__(network, learning_rate, weight_decay, schedule, *rule, seed=seed)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha!r}; give a number from 0 to 1")
         if not 0 <= beta < math.inf:

@@ -77,6 +77,51 @@ def follow_plateau(losses, rate, patience, factor=0.1, threshold=1e-3):
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
+def test_steps_lower_the_rate_after_every_few_epochs_down_to_the_smallest(build, accumulated):
+    options = {"schedule": "steps", "learning_rate": 1e-2, "patience": 2, "factor": 0.1, "minimum_rate": 3e-4}
+    record = Record()
+    trainer, model, data, _ = build(
+        callbacks=[record], max_epochs=7, trainer={"accumulate_grad_batches": accumulated}, **options
+    )
+    trainer.fit(model, datamodule=data)
+    per_epoch = 4 // accumulated
+    rates = [1e-2] * 2 * per_epoch + [1e-3] * 2 * per_epoch + [3e-4] * 3 * per_epoch
+    assert [rate for rate, _ in record.seen] == approx(rates, **relative(ROUNDED))
+
+
+def test_a_resumed_run_keeps_its_place_in_the_steps(build):
+    options = {"schedule": "steps", "learning_rate": 1e-2, "patience": 1, "factor": 0.5, "minimum_rate": 1e-6}
+    whole = build(name="whole", max_epochs=4, **options)
+    whole[0].fit(whole[1], datamodule=whole[2])
+    first = build(name="parts", max_epochs=2, **options)
+    first[0].fit(first[1], datamodule=first[2])
+    last = first[3].run.last
+    second = build(name="parts", max_epochs=4, resume=first[3].run.path, **options)
+    second[0].fit(second[1], datamodule=second[2], ckpt_path=last, weights_only=True)
+    for one, other in zip(whole[1].network.parameters(), second[1].network.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_sgd_goes_on_with_its_last_step(build):
+    options = {"optimizer": "sgd", "momentum": 0.5, "weight_decay": 0.1, "schedule": "steps", "patience": 9}
+    trainer, model, data, _ = build(max_epochs=1, learning_rate=1e-2, trainer={"limit_train_batches": 2}, **options)
+    gradients, values = [], []
+
+    class Spy(L.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            weight = pl_module.network.head[-1].weight
+            values.append(weight.detach().clone())
+            gradients.append(weight.grad.clone() + 0.1 * weight.detach())
+
+    trainer.callbacks.append(Spy())
+    trainer.fit(model, datamodule=data)
+    expected = values[0] - 1e-2 * gradients[0]
+    torch.testing.assert_close(values[1], expected, **TOLERANCE[torch.float32])
+    expected = values[1] - 1e-2 * (gradients[1] + 0.5 * gradients[0])
+    torch.testing.assert_close(model.network.head[-1].weight.detach(), expected, **TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
 def test_plateau_lowers_the_rate_once_per_epoch_and_ends_the_training(build, monkeypatch, accumulated):
     losses = [1.0, 0.9, 0.8995, 0.9, 0.7, 0.71, 0.7, 0.5, 0.6, 0.6, *[0.6] * 40]
     seen = iter(losses)
@@ -244,9 +289,16 @@ def test_throughput_counts_samples(monkeypatch):
     assert throughput.add(8) == 4.0
 
 
-def test_unknown_schedule_is_refused():
-    with pytest.raises(ValueError, match="schedule is 'steps'; choose one of plateau"):
-        ClassificationModule(CSGNN(level=0, num_spheres=1, base_width=1), schedule="steps")  # type: ignore[arg-type]
+def test_unknown_schedules_and_optimisers_are_refused():
+    network = CSGNN(level=0, num_spheres=1, base_width=1)
+    with pytest.raises(ValueError, match="schedule is 'linear'; choose one of plateau"):
+        ClassificationModule(network, schedule="linear")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="optimizer is 'lion'; choose one of adam, sgd"):
+        ClassificationModule(network, optimizer="lion")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"momentum is 1\.0; give a number of at least 0 and below 1"):
+        ClassificationModule(network, momentum=1.0)
+    with pytest.raises(ValueError, match="patience is 0; schedule steps lowers the rate after 1 or more epochs"):
+        ClassificationModule(network, schedule="steps", patience=0)
 
 
 @pytest.mark.parametrize(
