@@ -69,6 +69,11 @@ class Entry:
     run: str | None = None
     test: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @property
+    def waits(self) -> bool:
+        """Whether it tests the training of another entry."""
+        return self.run is not None and len(Path(self.run).parts) == 1
+
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w[\w.+=-]*", self.name):
             raise InputError(f"{self.name!r} names no folder; give letters, digits and . _ + = - only")
@@ -146,7 +151,7 @@ class Sweep:
         """Return the run that an entry tests."""
         if entry.run is None:
             return self.run(entry)
-        return Run(Path(entry.run) if len(Path(entry.run).parts) > 1 else self.folder / entry.run)
+        return Run(self.folder / entry.run if entry.waits else Path(entry.run))
 
     def finished(self, entry: Entry) -> bool:
         """Whether an entry has its results."""
@@ -230,8 +235,8 @@ class Sweep:
         self._note_machine()
         self._time_epochs(jobs, say, failed)
         new = [entry for entry in self.entries if not self.finished(entry)]
-        for training in (True, False):  # tests may wait for a training
-            chosen = [entry for entry in new if (entry.run is None) == training and entry.name not in failed]
+        for waits in (False, True):
+            chosen = [entry for entry in new if entry.waits == waits and entry.name not in failed]
             self._carry_out(chosen, jobs, say, headline, failed)
         return failed
 
