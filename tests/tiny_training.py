@@ -7,10 +7,12 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CSGNN, DOS_MODELS
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
 from csgnn_dgl.tasks.dos import DOSData, DOSModule
 from csgnn_dgl.training import RunFolder
+from csgnn_dgl.training.workers import News
 from tests.toy_shapes import NETWORK, NUM_POINTS, write_shapes
 from tests.toy_snapshots import NETWORKS, write_snapshots
 
@@ -91,6 +93,26 @@ def build_dos(snapshots_folder, tmp_path):
         return runner, model, snapshots, folder
 
     return make
+
+
+@pytest.fixture
+def inline_jobs(monkeypatch):
+    """Do the jobs of sweeps in the process of the test, which need not import everything anew."""
+
+    def do(jobs, at_once=1):
+        for job in jobs:
+            yield News(job.name, "started")
+            told: list[str] = []
+            try:
+                value = job.function(*job.arguments, told.append)
+            except InputError as error:
+                yield News(job.name, "failed", str(error))
+            else:
+                yield from (News(job.name, "told", line) for line in told)
+                yield News(job.name, "done", value)
+
+    for module in ("csgnn_dgl.training.sweep", "csgnn_dgl.tasks.classification.comparison"):
+        monkeypatch.setattr(f"{module}.carry_out_jobs", do)
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@ import pytest
 import yaml
 
 from pipelines.modelnet import main
-from tests.tiny_training import figures, quick_figures
+from tests.tiny_training import figures, inline_jobs, quick_figures
 from tests.toy_shapes import NETWORK, NUM_POINTS, write_shapes
 
-__all__ = ["figures", "quick_figures"]
+__all__ = ["figures", "inline_jobs", "quick_figures"]
 
 
 @pytest.fixture(scope="session")

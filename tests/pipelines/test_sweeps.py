@@ -137,7 +137,9 @@ def test_an_interruption_says_how_to_go_on(work, tiny_config, monkeypatch, capsy
     assert shown.endswith(f"go on with: python -m pipelines.compare {tiny_config} --epochs 2 --output 'my runs'\n")
 
 
-def test_a_comparison_of_ones_own_module_and_a_finished_run(work, tiny_config, trained, monkeypatch, capsys):
+def test_a_comparison_of_ones_own_module_and_a_finished_run(
+    work, tiny_config, trained, inline_jobs, monkeypatch, capsys
+):
     (work / "mine_net.py").write_text(MINE)
     monkeypatch.syspath_prepend(str(work))
     run = shutil.copytree(trained, work / "run")

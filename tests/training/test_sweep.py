@@ -46,7 +46,7 @@ def entries(shapes_folder):
     return [
         Entry("one", "csgnn", config(shapes_folder)),
         Entry("deadly", "deadly", config(shapes_folder, "tests.training.test_sweep.Deadly")),
-        Entry("votes", "votes", {"task": "classification"}, "one", test={"data": {"votes": 2}}),
+        Entry("wrong", "wrong", config(shapes_folder, level=9)),
     ]
 
 
@@ -72,9 +72,12 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bits_and_failures_leave_
     again.begin(entries, Budget(epochs=4), {})
     failed = again.carry_out(2, lines.append, lambda results: f"{len(results.rows)} rows")
     assert lines[0] == "one: goes on with 4 epoch(s)"
-    assert "one: 2 rows; 1 of 3 finished" in lines and lines[-1] == "votes: 4 rows; 2 of 3 finished"
-    assert failed.keys() == {"deadly"}
+    assert "one: 2 rows; 1 of 3 finished" in lines
+    assert failed.keys() == {"deadly", "wrong"}
     assert failed["deadly"] == "its process was ended by signal SIGKILL, as it is where memory runs out"
+    assert failed["wrong"].startswith("level must be one of")
+    log = folder / "logs" / "wrong.log"
+    assert f"wrong failed: {failed['wrong']} (see {log})" in lines and failed["wrong"] in log.read_text()
     states = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True) for run in (straight, folder / "one")]
     assert_same_weights(states[0]["state_dict"], states[1]["state_dict"])
     answers = [np.load(run / "predictions.npz") for run in (straight, folder / "one")]
@@ -90,18 +93,18 @@ def test_a_killed_training_goes_on_and_ends_in_the_same_bits_and_failures_leave_
 
     monkeypatch.setattr(sweep_module, "carry_out_jobs", note)
     assert Sweep(folder).carry_out(2, lines.append) == {}
-    assert left == ["deadly"]
+    assert left == ["deadly", "wrong"]
 
 
-def test_minutes_become_epochs_once_and_a_model_that_fails_in_being_timed_is_reported(entries, tmp_path, shapes_folder):
-    entries = [entries[0], Entry("wrong", "wrong", config(shapes_folder, level=9))]
+def test_minutes_become_epochs_once_and_a_model_that_fails_in_being_timed_is_reported(entries, tmp_path, inline_jobs):
+    votes = Entry("votes", "votes", {"task": "classification"}, "one", test={"data": {"votes": 2}})
+    entries = [votes, entries[0], entries[2]]
     sweep = Sweep(tmp_path / "sweep")
     sweep.begin(entries, Budget(minutes=1e-4), {})
     lines: list[str] = []
-    failed = sweep.carry_out(2, lines.append)
+    failed = sweep.carry_out(2, lines.append, lambda results: f"{len(results.rows)} rows")
     assert failed.keys() == {"wrong"} and failed["wrong"].startswith("level must be one of")
-    log = tmp_path / "sweep" / "logs" / "wrong.log"
-    assert f"wrong failed: {failed['wrong']} (see {log})" in lines and failed["wrong"] in log.read_text()
+    assert lines[-2:] == [f"votes: tests {tmp_path / 'sweep' / 'one'}", "votes: 4 rows; 2 of 3 finished"]
     plan = Sweep(tmp_path / "sweep").plan
     assert plan["epochs"].keys() == plan["seconds_per_epoch"].keys() == {"csgnn"}
     assert plan["epochs"]["csgnn"] == Budget(minutes=1e-4).epochs_for(plan["seconds_per_epoch"]["csgnn"])
