@@ -94,7 +94,8 @@ def predict(arguments: Sequence[str], program: str) -> int:
                 f"{item.name}: the predicted DOS holds {found.num_states:.4g} of {found.num_electrons:g} electrons; "
                 "its Fermi level is the end of the grid, and not to be trusted"
             )
-    say(f"DOS, contributions of the atoms{' and figures' if options.figures else ''} in {folder}")
+    written = "DOS, contributions of the atoms and figures" if options.figures else "DOS and contributions of the atoms"
+    say(f"{written} in {folder}")
     return 0
 
 

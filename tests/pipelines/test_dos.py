@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from ase import Atoms
+from ase.build import bulk, nanotube
 from ase.io import write
 from matplotlib.figure import Figure
 
@@ -138,6 +139,30 @@ def test_table_compares_runs_of_different_models(trained, config, work, capsys):
     assert (work / "runs" / "table-2" / "results.json").is_file()
 
 
+def test_data_to_test_on_need_no_training_data(trained, work, capsys):
+    (work / "own").mkdir()
+    write(work / "own" / "test.extxyz", [toy_atoms("square", 1.35), toy_atoms("square", 1.45)], format="extxyz")
+    assert main(["test", "--ckpt_path", str(trained), "--data.source", "own", "--output", "out"]) == 0
+    shown = capsys.readouterr()
+    assert "note: own: has no training snapshots, so that their mean, the row to beat, is left out" in shown.err
+    rows = json.loads((work / "out" / "results.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["agni"]
+    assert main(["table", str(trained), "--source", "own", "--output", "table"]) == 0
+    (row,) = json.loads((work / "table" / "results.json").read_text())["rows"]
+    assert row["band_energy_mae"] == approx(rows[0]["band_energy_mae"], **ROUNDED)
+    assert "mean |" not in capsys.readouterr().out
+
+
+def test_structures_that_were_not_trained_on_are_compared_with_the_overall_mean(trained, config, work, capsys):
+    (work / "own").mkdir()
+    write(work / "own" / "test.extxyz", toy_atoms("square", 1.35), format="extxyz")
+    write(work / "own" / "train.extxyz", [toy_atoms("chain", 1.35), toy_atoms("dimer", 1.4)], format="extxyz")
+    assert main(["test", "--ckpt_path", str(trained), "--data.source", "own", "--output", "out"]) == 0
+    assert "| overall mean | " in capsys.readouterr().out
+    rows = json.loads((work / "out" / "results.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["agni", "overall mean"]
+
+
 def test_a_structure_can_be_left_out(config, work, capsys):
     for name in STRUCTURES[:2]:
         options = ["--data.holdout", name, "--name", name, "--trainer.max_epochs", "1"]
@@ -165,6 +190,9 @@ def test_predict_writes_what_the_library_predicts(trained, work, capsys):
         arrays = np.load(work / "runs" / "predictions" / f"{record['name']}.npz")
         assert np.allclose(arrays["atom_dos"], result.atom_dos, **ROUNDED)
     assert (work / "runs" / "predictions" / "b.png").is_file()
+    assert shown.startswith(
+        "| structure | atoms | electrons | Fermi level (eV) | band energy (eV) | per atom (eV) | dev"
+    )
     # nothing is written over
     assert main([*arguments[:2], *arguments[3:]]) == 0
     assert (work / "runs" / "predictions-2").is_dir()
@@ -187,6 +215,45 @@ def test_figures_of_predictions_have_the_axes_that_were_asked_for(trained, work,
         ("energy (eV), zero of the training data", "DOS (states / eV)"),
         ("energy − predicted Fermi level (eV)", "DOS (states / eV / atom)"),
     ]
+
+
+def test_numbers_of_structures_unlike_those_of_the_training_are_not_printed(work, capsys):
+    """With the weights that come with the package: a lone atom has no band energy of -58 eV."""
+    write(work / "lone.xyz", Atoms("C", [[0, 0, 0]]))
+    write(work / "diamond.extxyz", bulk("C", "diamond", 3.567), format="extxyz")
+    write(work / "tube.extxyz", nanotube(3, 3, bond=1.42), format="extxyz")
+    files = ["lone.xyz", "diamond.extxyz", "tube.extxyz"]
+    assert main(["predict", *files, "--figures", "false", "--output", "out", "--device", "cpu"]) == 0
+    shown = capsys.readouterr()
+    lines = shown.out.splitlines()
+    assert lines[0].endswith("| deviation (training: up to 7.8) |")
+    for line, deviation in zip(lines[2:4], ("34.5", "20.5"), strict=True):
+        assert "| outside of the training data | –                | –             | " + deviation in line
+    assert "| 4.1 " in lines[4] and "outside" not in lines[4]
+    assert "-58" not in lines[2]
+    assert shown.err.count("\n") == 1
+    assert shown.err.startswith("note: lone.xyz: snapshot 0: outside of the training data (as 2 of 3 structures are)")
+    assert lines[-1] == "DOS and contributions of the atoms in out"
+    assert not list((work / "out").glob("*.png"))
+    records = json.loads((work / "out" / "predictions.json").read_text())
+    assert [record["fermi_level"] is None for record in records] == [True, True, False]
+
+
+def test_no_prediction_is_written_over_another(trained, work, capsys):
+    for folder in ("one", "two"):
+        (work / folder).mkdir()
+        write(work / folder / "POSCAR", Atoms("C2", [[0, 0, 0], [0, 0, 1.4]], cell=[8, 8, 8], pbc=True), format="vasp")
+    write(work / "a.extxyz", [toy_atoms("dimer", 1.35), toy_atoms("chain", 1.42)], format="extxyz")
+    write(work / "a-0.extxyz", toy_atoms("dimer", 1.4), format="extxyz")
+    files = ["a.extxyz", "a-0.extxyz", "one/POSCAR", "two/POSCAR"]
+    assert main(["predict", *files, "--ckpt_path", str(trained), "--output", "out", "--figures", "false"]) == 0
+    records = json.loads((work / "out" / "predictions.json").read_text())
+    names = [record["name"] for record in records]
+    assert names == ["a-0", "a-1", "a-0_extxyz", "one-POSCAR", "two-POSCAR"]
+    for record in records:
+        arrays = np.load(work / "out" / f"{record['name']}.npz")
+        assert len(arrays["atom_dos"]) == record["num_atoms"]
+        assert arrays["deviation"].max() == record["deviation"]
 
 
 def test_a_prediction_with_too_few_states_says_so(trained, work, capsys):

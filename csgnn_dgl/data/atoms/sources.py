@@ -97,6 +97,17 @@ def load_snapshots(
     return read_snapshot_folders(folder, split, grid, offset, valences, progress)
 
 
+def has_split(source: str | os.PathLike[str], split: str) -> bool:
+    """Whether a source has anything for a split, which :func:`load_snapshots` reads or refuses."""
+    if str(source) == "builtin":
+        return True
+    folder = Path(source).expanduser()
+    if calculation_in(folder) is not None:
+        return split == "test"
+    listed = [*(f"{split}{suffix}" for suffix in READERS), split_file(split)]
+    return (folder / split).is_dir() or any((folder / name).is_file() for name in listed)
+
+
 def read_structures(
     path: str | os.PathLike[str],
     grid: EnergyGrid = PAPER_GRID,

@@ -9,7 +9,7 @@ import torch
 
 from csgnn_dgl.data import Snapshots
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.tasks.dos.evaluation import Prediction
+from csgnn_dgl.tasks.dos.evaluation import EITHER_ROW, Prediction
 from csgnn_dgl.tasks.dos.module import DOSModule
 
 
@@ -23,7 +23,8 @@ def side_by_side(tested: Mapping[str, DOSModule]) -> tuple[list[Prediction], Sna
     Returns
     -------
     predictions, snapshots
-        One prediction for each row, the training means last; and the snapshots, in the order of the predictions.
+        One prediction for each row, the training means last if there are any; and the snapshots, in the order of the
+        predictions.
 
     Raises
     ------
@@ -48,9 +49,11 @@ def side_by_side(tested: Mapping[str, DOSModule]) -> tuple[list[Prediction], Sna
             )
     predictions = [_joined(name, [row[holdout].predictions[0] for holdout in order]) for name, row in rows.items()]
     parts = [next(iter(rows.values()))[holdout] for holdout in order]
-    mean = [module.predictions[-1] for module in parts]
-    snapshots = Snapshots(tuple(item for module in parts for item in module.snapshots))
-    return [*predictions, _joined(mean[0].name, mean)], snapshots
+    means = [mean for module in parts for mean in module.predictions[1:]]
+    if means:  # of all parts or of none, since their data are the same
+        names = {mean.name for mean in means}
+        predictions.append(_joined(names.pop() if len(names) == 1 else EITHER_ROW, means))
+    return predictions, Snapshots(tuple(item for module in parts for item in module.snapshots))
 
 
 def _joined(name: str, parts: list[Prediction]) -> Prediction:

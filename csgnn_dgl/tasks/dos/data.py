@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from csgnn_dgl.data import Snapshots, check_elements, load_snapshots, rotate_clouds
+from csgnn_dgl.data.atoms.sources import has_split
 from csgnn_dgl.data.clouds.augmentation import check_rotation_mode
 from csgnn_dgl.data.loading import EpochDataset, check_seed, streams
 from csgnn_dgl.data.splits import SPLITS, Split
@@ -175,6 +176,10 @@ class DOSData(EpochData):
             read = load_snapshots(self.source, split, self.grid, self.offset, self.valences, self.progress)
             self._whole[split] = read if self.holdout is None else self._without_holdout(read, split)
         return self._whole[split]
+
+    def known_snapshots(self) -> Snapshots | None:
+        """Return all training snapshots, or None where the source has data to test on only."""
+        return self.all_snapshots("train") if has_split(self.source, "train") else None
 
     def _without_holdout(self, snapshots: Snapshots, split: Split) -> Snapshots:
         """Leave the structure `holdout` out, or all others for testing."""

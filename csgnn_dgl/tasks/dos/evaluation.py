@@ -22,6 +22,12 @@ CHEMICAL_ACCURACY = 0.043
 MEAN_ROW = "training mean"
 """Name of the row that predicts each structure's mean over the training snapshots."""
 
+OVERALL_ROW = "overall mean"
+"""Its name where training had none of the structures: it predicts the mean over all training snapshots then."""
+
+EITHER_ROW = "training or overall mean"
+"""Its name where training had some of the structures."""
+
 BATCH_ATOMS = 2048
 """Atoms that are predicted at a time."""
 
@@ -149,8 +155,10 @@ def band_energies_per_atom(dos_per_atom: Tensor, snapshots: Snapshots) -> NDArra
 
 
 def mean_prediction(train: Snapshots, snapshots: Snapshots) -> Prediction:
-    """Predict for each snapshot the mean DOS per atom of the training snapshots of its structure."""
-    return Prediction(MEAN_ROW, torch.as_tensor(StructureMean().fit(train).predict(snapshots)))
+    """Predict for each snapshot the mean DOS per atom of the training snapshots of its structure, or else of all."""
+    asked, known = set(snapshots.structures), set(train.structures)
+    name = MEAN_ROW if asked <= known else EITHER_ROW if asked & known else OVERALL_ROW
+    return Prediction(name, torch.as_tensor(StructureMean().fit(train).predict(snapshots)))
 
 
 def predict_atoms(network: DOSModel, environments: Iterable[Environments]) -> Iterator[Tensor]:

@@ -19,6 +19,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
+from csgnn_dgl.notes import note
 from csgnn_dgl.tasks.dos.data import batch_environments
 from csgnn_dgl.tasks.dos.domain import TrainingDomain
 from csgnn_dgl.tasks.dos.evaluation import Prediction, Score, count_parameters, mean_prediction, score
@@ -43,8 +44,8 @@ class DOSModule(TrainingModule):
     reference DOS of one validation snapshot of each structure are drawn for TensorBoard after the epochs 1, 2, 4, ...
     and the last one. The defaults are those of A.3.
 
-    `scores` are `Score` of the network and of the training means, whose DOS are in `predictions`, for the snapshots in
-    `snapshots`.
+    `scores` are `Score` of the network and of the training means, if the data have training snapshots; their DOS are in
+    `predictions`, for the snapshots in `snapshots`.
 
     Parameters
     ----------
@@ -206,9 +207,12 @@ class DOSModule(TrainingModule):
         return output.double()
 
     def score(self, split: Literal["validation", "test"], answers: Tensor, items: Tensor) -> list[Score]:
-        """Score the predictions, and the mean over the training snapshots of each structure."""
+        """Score the predictions, and the mean over the training snapshots of each structure if there are any."""
         self.snapshots, prediction = self._prediction(split, answers, items)
-        self.predictions = [prediction, mean_prediction(self.data.all_snapshots("train"), self.snapshots)]
+        known = self.data.known_snapshots()
+        self.predictions = [prediction] if known is None else [prediction, mean_prediction(known, self.snapshots)]
+        if known is None:
+            note(self.data.source, "has no training snapshots, so that their mean, the row to beat, is left out")
         return [score(found, self.snapshots) for found in self.predictions]
 
     def on_validation_epoch_end(self) -> None:

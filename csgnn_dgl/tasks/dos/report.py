@@ -17,7 +17,8 @@ from csgnn_dgl.training.report import Section, markdown_table, table_of
 LEGEND = (
     f"Band energy: mean absolute error. Within: structures by their mean error, and snapshots, up to "
     f"{CHEMICAL_ACCURACY} eV/atom. Training mean: each structure's mean DOS over the training snapshots, the row to "
-    "beat. DOS (states/eV/atom), FDOS (states/atom) and Wasserstein distance: means of the snapshots' errors."
+    "beat; overall mean: that over all of them, for structures that are not among them. DOS (states/eV/atom), FDOS "
+    "(states/atom) and Wasserstein distance: means of the snapshots' errors."
 )
 INVARIANCE_LEGEND = (
     "How much the predictions for {} test snapshots change, though the true DOS does not: mean and largest value of "

@@ -171,3 +171,23 @@ def test_what_is_tested_on_can_be_read_before_the_training(tmp_path):
     data.setup("fit")
     with pytest.raises(InputError, match="test"):
         data.read_test()
+
+
+@pytest.mark.parametrize("name", ["train.extxyz", "train.xyz.gz", "Train.csv", "train/diamond/DOSCAR"])
+def test_training_data_are_found_in_every_form_and_may_be_missing(tmp_path, name):
+    data = DOSData(source=str(tmp_path))
+    assert data.known_snapshots() is None
+    (tmp_path / "test.extxyz").touch()
+    (tmp_path / "training.extxyz").touch()
+    assert data.known_snapshots() is None
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch()
+    with pytest.raises(InputError):  # they are there, and broken
+        data.known_snapshots()
+
+
+def test_a_calculation_has_nothing_to_train_on(tmp_path):
+    (tmp_path / "DOSCAR").touch()
+    assert DOSData(source=str(tmp_path)).known_snapshots() is None
+    assert DOSData(source=str(tmp_path / "DOSCAR")).known_snapshots() is None

@@ -144,6 +144,35 @@ def test_models_that_did_not_see_a_structure_make_one_row(tested, snapshots):
         assert torch.equal(predictions[0].dos_per_atom[own], module.predictions[0].dos_per_atom)
 
 
+def test_the_mean_is_called_what_it_is(tested, snapshots):
+    """Of structures that training had none of, it is that over all training snapshots."""
+    names = np.array(snapshots.structures)
+    train = load_snapshots(tested().data.source, "train")
+    chains = train.subset(np.flatnonzero(np.array(train.structures) == "chain"))
+    dimers = snapshots.subset(np.flatnonzero(names == "dimer"))
+    assert mean_prediction(train, dimers).name == "training mean"
+    assert mean_prediction(chains, snapshots).name == "training or overall mean"
+    overall = mean_prediction(chains, dimers)
+    assert overall.name == "overall mean"
+    assert np.allclose(overall.dos_per_atom, chains.dos_per_atom.mean(axis=0), **EXACT)
+    held_out = {name: tested(holdout=name) for name in ("chain", "dimer")}
+    for module in held_out.values():
+        module.predictions[1] = mean_prediction(module.data.all_snapshots("train"), module.snapshots)
+    assert [item.name for item in side_by_side(held_out)[0]] == ["chain", "overall mean"]
+    held_out["dimer"].predictions[1] = mean_prediction(train, held_out["dimer"].snapshots)
+    assert side_by_side(held_out)[0][1].name == "training or overall mean"
+
+
+def test_without_training_data_there_is_no_mean(tested):
+    modules = {"one": tested("agni"), "two": tested("csgnn")}
+    for module in modules.values():
+        del module.predictions[1]
+    assert [item.name for item in side_by_side(modules)[0]] == ["one", "two"]
+    section = report(modules)
+    assert [row["name"] for row in section.values] == ["one", "two"]
+    assert section.figures.keys() == {"dos.png", "parity.png"}
+
+
 def test_runs_that_do_not_fit_each_other_are_refused(tested):
     one, two = tested(), tested(offset=1.0)
     with pytest.raises(InputError, match=r"two was trained with data.offset = 1.0 and one with 0.0; compare runs on"):
