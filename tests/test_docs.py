@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from csgnn_dgl.data.atoms.formats import READERS as ATOM_READERS
+from csgnn_dgl.data.clouds.formats import READERS as CLOUD_READERS
+
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,6 +40,12 @@ def test_every_link_leads_to_a_file_and_a_heading_that_exist(page: Path) -> None
         assert target.is_relative_to(ROOT), f"{page.name} links to {link}, outside of the project"
         if anchor:
             assert anchor in anchors(target), f"{page.name} links to {link}, which has no such heading"
+
+
+def test_every_format_is_in_the_page_about_data() -> None:
+    page = (ROOT / "docs" / "data.md").read_text("utf-8").lower()
+    for suffix in {*CLOUD_READERS, *(suffix for suffix in ATOM_READERS if suffix.count(".") == 1)}:
+        assert re.search(rf"\b{suffix[1:]}\b", page), f"docs/data.md says nothing of {suffix}"
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -80,7 +80,7 @@ def test_models_stand_under_their_names() -> None:
     assert CLASSIFIERS["csgnn"] is CLASSIFIERS.find("csgnn_dgl.models.CSGNN") is CSGNN
     assert [DOS_MODELS.name_of(kind) for kind in DOS_MODELS.values()] == [*DOS_MODELS]
     assert CLASSIFIERS.name_of(Bag) == "tests.models.toys.Bag"
-    for name in ("pointnet", "tests.models.toys.Sack", "tests.models.toys", "os.getcwd", "", ".."):
+    for name in ("pointnet2", "tests.models.toys.Sack", "tests.models.toys", "os.getcwd", "", ".."):
         with pytest.raises(InputError, match=re.escape(f"{name!r} is no classifier of point clouds")):
             CLASSIFIERS.find(name)
 
