@@ -120,7 +120,16 @@ def instantiate(task: Task, stage: Stage, options: Options) -> Options:
 
 
 def words_of(configs: Iterable[Place | Mapping[str, Any]]) -> list[str]:
-    """Write configs as a command line; of options that stand in several the last one counts."""
+    """Write configs as a command line; of options that stand in several the last one counts.
+
+    Raises
+    ------
+    InputError
+        If a name in one is not text.
+    """
+    configs = list(configs)
+    for item in configs:
+        check_name(json.dumps(plain(item), ensure_ascii=False))
     texts = [json.dumps(plain(item)) if isinstance(item, Mapping) else str(item) for item in configs]
     return [word for text in texts for word in ("--config", text)]
 

@@ -95,19 +95,18 @@ class EpochData(L.LightningDataModule):
         what
             What the batch has one of.
         """
-        if self.batch_size > 1 or self.trainer is None:
+        if self.trainer is None or self.batch_size * self._world()[1] > 1:
             return
         network: nn.Module = self.trainer.lightning_module.network  # type: ignore[assignment]
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             try:
                 answer(copy.deepcopy(network).train())
-            except Exception as error:  # any other one is what the training would have met
-                if not any(words in str(error) for words in LONELY):
-                    raise
-                raise InputError(
-                    f"data.batch_size is 1, and the batch norm of {type(network).__name__} has nothing to average over "
-                    f"in a batch of one {what}; give at least 2"
-                ) from None
+            except Exception as error:  # whatever else goes wrong, the training will tell
+                if any(words in str(error) for words in LONELY):
+                    raise InputError(
+                        f"data.batch_size is 1, and the batch norm of {type(network).__name__} has nothing to average "
+                        f"over in a batch of one {what}; give at least 2"
+                    ) from None
 
     def _check_shares(self, count: int, what: str) -> None:
         world = self._world()[1]

@@ -1,6 +1,7 @@
 """Training, testing and comparing from Python, without a command line."""
 
 import json
+import shutil
 import sys
 
 import lightning.pytorch as L
@@ -152,6 +153,17 @@ class CtrlC(L.Callback):
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if (trainer.current_epoch, batch_idx) == (self.epoch, 1):
             raise KeyboardInterrupt
+
+
+def test_what_the_end_would_meet_is_told_at_the_start(config, shapes_folder, tmp_path):
+    source = tmp_path / "untested"
+    for name in ("ball", "rod"):
+        shutil.copytree(shapes_folder / name / "train", source / name / "train")
+    with pytest.raises(InputError, match="no class has a mesh or point file in test/"):
+        fit(config, data={"source": str(source)}, test_at_end=True)
+    with pytest.raises(InputError, match=r"caf\\xe9.*: the name is not in UTF-8; rename it"):
+        fit(config, name="caf\udce9")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_interrupt_does_not_end_python(config):

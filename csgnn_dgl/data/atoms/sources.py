@@ -12,6 +12,7 @@ from csgnn_dgl.data.atoms.records import Snapshots
 from csgnn_dgl.data.atoms.vasp.calculation import calculation_in, read_vasp
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import SPLITS, check_split
+from csgnn_dgl.data.text import check_name
 from csgnn_dgl.electronic.grid import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.notes import notes_together
@@ -61,6 +62,7 @@ def load_snapshots(
             raise InputError("the built-in data are on 310 bins of 0.1 eV from -30 eV; set no other grid or offset.")
         return carbon_snapshots(split)
     folder = Path(source).expanduser()
+    check_name(folder)
     calculation = calculation_in(folder)
     if calculation is None and not folder.is_dir():
         raise InputError(
@@ -143,4 +145,7 @@ def read_structures(
 def _calculations(folder: Path) -> list[Path]:
     """Return the VASP calculations in a folder at any depth, in the order of their names."""
     places = [folder, *sorted(place for place in folder.rglob("*") if place.is_dir())]
-    return [file for place in places if (file := calculation_in(place)) is not None]
+    files = [file for place in places if (file := calculation_in(place)) is not None]
+    for file in files:
+        check_name(file)
+    return files

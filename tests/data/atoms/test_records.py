@@ -308,6 +308,7 @@ def test_one_door(tmp_path):
         (tmp_path, "train", {"offset": 2.0}, "an offset of 2 eV is set, but its DOS is on the grid"),
         (tmp_path, "test", {}, "neither test.extxyz .or .xyz, or packed. nor Test.csv is there"),
         (tmp_path / "none", "train", {}, "none' is no folder; give 'builtin', or a folder with train.extxyz"),
+        ("caf\udce9", "train", {}, r"caf\\xe9: the name is not in UTF-8; rename it"),
         ("builtin", "train", {"grid": GRID}, "the built-in data are on 310 bins"),
     ):
         with pytest.raises(InputError, match=complaint):

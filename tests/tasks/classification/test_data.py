@@ -160,6 +160,16 @@ def test_batches_of_one_are_refused_where_the_batch_norm_needs_two(kind, shapes_
     assert all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
 
 
+def test_a_batch_of_one_is_no_matter_beside_other_processes_or_where_something_else_is_wrong(shapes_folder):
+    data = ModelNetData(str(shapes_folder), num_points=NUM_POINTS, batch_size=1)
+    network = CLASSIFIERS["csgnn"](num_classes=3, **CLASSIFIERS["csgnn"].tiny)
+    trainer: Any = SimpleNamespace(lightning_module=SimpleNamespace(network=network), global_rank=0, world_size=2)
+    data.trainer = trainer
+    data.setup("fit")  # two processes have two shapes
+    trainer.world_size, trainer.lightning_module.network = 1, torch.nn.Linear(5, 5)
+    data.setup("fit")
+
+
 def test_one_class_is_refused(tmp_path):
     source = write_shapes(tmp_path / "data")
     for name in ("rod", "slab"):
