@@ -1,6 +1,8 @@
 """A file format costs one reader: a module in a folder ``formats``, found by its table of suffixes."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from csgnn_dgl.data.atoms import formats as of_atoms
 from csgnn_dgl.data.clouds import formats as of_clouds
 from csgnn_dgl.data.formats import collect_readers
 from csgnn_dgl.errors import InputError
+
+ROOT = Path(__file__).parents[2]
 
 CLOUD_READER = """
 import numpy as np
@@ -72,3 +76,17 @@ def test_a_format_of_atoms_is_one_module(tmp_path, with_module):
     (tmp_path / "test.toy").write_text("1.3 1.5")
     found = load_snapshots(tmp_path, "test", offset=0.25)
     assert [item.positions[1, 2] for item in found] == [1.55, 1.75]
+
+
+def test_any_name_may_be_the_first_that_is_imported():
+    """Readers need each other's modules, which must not go round in a circle, wherever it is entered."""
+    program = """
+import importlib, sys
+import csgnn_dgl.data
+for name in csgnn_dgl.data.__all__:
+    for module in [module for module in sys.modules if module.partition(".")[0] == "csgnn_dgl"]:
+        del sys.modules[module]
+    getattr(importlib.import_module("csgnn_dgl.data"), name)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

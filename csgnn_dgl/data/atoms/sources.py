@@ -107,7 +107,7 @@ def has_split(source: str | os.PathLike[str], split: str) -> bool:
     if calculation_in(folder) is not None:
         return split == "test"
     listed = [*(f"{split}{suffix}" for suffix in READERS), split_file(split)]
-    return (folder / split).is_dir() or any((folder / name).is_file() for name in listed)
+    return any((folder / name).is_file() for name in listed) or bool(_calculations(folder / split))
 
 
 def read_structures(
