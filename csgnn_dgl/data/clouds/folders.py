@@ -206,7 +206,11 @@ def _told(skipped: Counter[str], form: str) -> str:
 def _no_classes(folder: Path, class_names: tuple[str, ...]) -> str:
     """Say which folders are no classes."""
     shown = [path.name for path in _entries(folder) if path.name[0] != "." and os.path.isdir(path)]
-    others = [name for name in shown if name not in class_names]
+    others = [
+        name if os.access(folder / name, os.X_OK) else f"{name} (without permission to enter)"
+        for name in shown
+        if name not in class_names
+    ]
     if not others:
         return ""
     more = f" and {len(others) - MOST} more" if len(others) > MOST else ""

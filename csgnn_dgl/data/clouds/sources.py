@@ -62,6 +62,8 @@ def load(
             f"data source {str(source)!r} {found}; give 'builtin', the folder of modelnet40_ply_hdf5_2048 (fetched "
             f"by `python -m pipelines.modelnet download .`), or a folder of classes (class/train/*, class/test/*)."
         )
+    if not os.access(folder, os.R_OK | os.X_OK):
+        raise InputError(f"{folder}: there is no permission to read the folder; mend it.")
     listed = any((folder / f"{name}_files.txt").exists() for name in CLOUD_SPLITS)
     if not listed and class_folders(folder):
         return read_folder(folder, split, num_points, seed, "z" if up_axis == "auto" else up_axis, progress)

@@ -217,6 +217,11 @@ def test_one_note_says_what_was_passed_over(
         f"{folder} (train): passed over .jpg (3), broken links (2), folders (1), hidden (1), without permission to "
         "read (1), without suffix (1); no class, for want of train/ and test/: raw"
     ]
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name not in ("raw", "mine.off"))
+    caplog.clear()
+    read_folder(folder, "train", 32)
+    assert caplog.messages[0].endswith("want of train/ and test/: raw (without permission to enter)")
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "mine.off")
     assert [name for name in read.names if "linked" in name] == ["needle/linked.off"]
     assert len(read) == 6
     caplog.clear()

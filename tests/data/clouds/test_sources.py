@@ -56,3 +56,10 @@ def test_unknown_sources(tmp_path: Path) -> None:
         load(tmp_path, "train")
     with pytest.raises(InputError, match="up_axis is 'up'; give 'auto', 'y' or 'z'"):
         load(tmp_path, "train", up_axis="up")
+
+
+def test_a_folder_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(InputError, match="data: there is no permission to read the folder; mend it"):
+        load(tmp_path / "data", "train")
