@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -39,6 +40,9 @@ class Notes(logging.Handler):
 
 def guarded(program: Callable[[], int]) -> int:
     """Run a program; turn errors that the user can mend into ``error: ...`` on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # names in letters that the terminal lacks
     notes = Notes()
     LOGGER.addHandler(notes)
     try:

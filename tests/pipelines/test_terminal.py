@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 import configs
@@ -62,3 +64,16 @@ def test_configs_are_found_from_the_working_folder_first(tmp_path, monkeypatch):
     assert configs.find("configs/modelnet/quick.yaml").resolve() == own
     with pytest.raises(FileNotFoundError, match="absent.yaml: there is no such config file.*modelnet/quick.yaml"):
         configs.find("absent.yaml")
+
+
+def test_letters_that_the_terminal_lacks_stop_no_program(monkeypatch):
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", screen)
+
+    def program():
+        say("碳 – 12")
+        return 0
+
+    assert guarded(program) == 0
+    screen.flush()
+    assert screen.buffer.getvalue() == b"? ? 12\n"

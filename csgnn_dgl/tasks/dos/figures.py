@@ -134,7 +134,7 @@ def prediction_figure(
         axes.axvline(level - zero, color=colour, linestyle=":" if name == "reference" else "--", linewidth=1.2)
     low, high = states_between(grid, *(values for *_, values, _ in shown))
     levels = [level for *_, level in shown if level is not None]
-    low, high = max(min(low, *levels) - MARGIN, grid.start), min(max(high, *levels) + MARGIN, grid.stop)
+    low, high = max(min([low, *levels]) - MARGIN, grid.start), min(max([high, *levels]) + MARGIN, grid.stop)
     axes.set_xlim(low - zero, high - zero)
     axes.set_ylim(bottom=0.0)
     axes.set_xlabel(

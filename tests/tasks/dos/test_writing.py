@@ -8,6 +8,7 @@ import torch
 
 from csgnn_dgl.data import Snapshots, from_atoms
 from csgnn_dgl.electronic import PAPER_GRID
+from csgnn_dgl.tasks.dos.figures import prediction_figure
 from csgnn_dgl.tasks.dos.prediction import DOSPrediction
 from csgnn_dgl.tasks.dos.writing import file_names, predictions_table, shown, write_predictions
 from tests.tolerances import EXACT, approx, printed
@@ -97,6 +98,19 @@ def test_figures_can_be_left_out(tmp_path):
     atoms = toy_atoms("dimer", 1.4)
     write_predictions(tmp_path, [predicted(atoms)], from_atoms(atoms), figures=False)
     assert {path.suffix for path in tmp_path.iterdir()} == {".csv", ".npz", ".json"}
+
+
+@pytest.mark.parametrize("axes", [{}, {"from_fermi_level": True, "per_atom": True}])
+@pytest.mark.parametrize("has_reference", [True, False])
+def test_far_outside_no_fermi_level_is_drawn(has_reference, axes):
+    atoms = toy_atoms("dimer", 1.4)
+    reference = (atoms.info["dos"], -8.0) if has_reference else None
+    figure = prediction_figure(PAPER_GRID, atoms.info["dos"], None, "dimer", 2, reference, **axes)
+    (panel,) = figure.axes
+    labels = [patch.get_label() for patch in panel.patches]
+    assert "predicted, outside of the training data" in labels
+    assert len(panel.lines) == has_reference
+    assert panel.get_xlabel() == "energy (eV), zero of the training data"
 
 
 @pytest.mark.parametrize("name", ["a/b $x_{ y", "$", r"\frac", "a|b\n\tc", "\ud800", "碳", "_x", "", "n" * 500])
