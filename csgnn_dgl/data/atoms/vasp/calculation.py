@@ -195,7 +195,7 @@ def _snapshot(
     facts = {"structure": path.absolute().parent.name, "source": str(path), "index": index, "grid": grid}
     if found is not None:
         try:
-            dos = rebin(found.energies, found.states, grid, name, offset)
+            dos = rebin(found.energies, found.holding(electrons), grid, name, offset)
             level = found.fermi_level + offset
             return Snapshot.of(atoms, num_electrons=electrons, dos=dos, fermi_level=level, **facts)
         except InputError as error:

@@ -48,9 +48,9 @@ def read_doscar(path: Path) -> tuple[TotalDOS, int | None]:
     rows = lines[HEAD : HEAD + count]
     places = [f"line {HEAD + i + 1}" for i in range(count)]
     values, units = table_of_numbers(rows, path, KIND, places, (3, 5))
-    energies, states = total_states(values, units, path, places, (first, last))
     atoms = lines[0].split()
-    return TotalDOS(energies, states, fermi), int(atoms[1]) if len(atoms) == 4 and atoms[1].isdigit() else None
+    found = TotalDOS(*total_states(values, units, path, places, (first, last)), fermi)
+    return found, int(atoms[1]) if len(atoms) == 4 and atoms[1].isdigit() else None
 
 
 def _head(line: str, path: Path) -> list[str]:

@@ -46,19 +46,33 @@ def _number(match: re.Match[str]) -> tuple[float, float]:
 
 
 def one_number(text: str, path: Path, kind: str, what: str) -> float:
-    """Return the one number of a text, or raise InputError, which says what it is, in what kind of file."""
-    try:
-        ((value, unit),) = numbers_in(text)
-    except ValueError:
+    """Return the one number of a text; see :func:`some_numbers`."""
+    return some_numbers(text, 1, path, kind, what)[0]
+
+
+def some_numbers(text: str, count: int, path: Path, kind: str, what: str) -> list[float]:
+    """Return so many numbers of a text.
+
+    Raises
+    ------
+    InputError
+        If there are not so many, or one has overflowed; it tells `what` they are, in what `kind` of file.
+    """
+    shown = text.strip()
+    if "*" in shown:
         raise InputError(
-            f"{path}: not a complete {kind} ({what} is {text.strip()!r}, which is no number); copy it again."
-        ) from None
-    if np.isinf(unit):
-        raise InputError(
-            f"{path}: {what} is {text.strip()!r}, an overflow: VASP had no room for the number; mend it by hand or "
-            f"compute again."
+            f"{path}: {what} is {shown!r}, an overflow: VASP had no room for the number; mend it or compute again."
         )
-    return value
+    try:
+        found = numbers_in(shown)
+        if len(found) != count:
+            raise ValueError
+    except ValueError:
+        wanted = "no number" if count == 1 else f"not {count} numbers"
+        raise InputError(
+            f"{path}: not a complete {kind} ({what} is {shown!r}, which is {wanted}); copy it again."
+        ) from None
+    return [value for value, _ in found]
 
 
 def table_of_numbers(

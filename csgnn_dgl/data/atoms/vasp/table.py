@@ -3,14 +3,13 @@
 What VASP's DOS column is depends on how the states are smeared (https://vasp.at/wiki/DOSCAR). With Methfessel-Paxton
 and Fermi smearing it is the rise of the integrated DOS over the step that ends there, divided by the step: then the sum
 of DOS times step is the integrated DOS, exactly. With tetrahedra it is the DOS at the energy, which a straight line
-joins to the next; where its peaks are narrower than the steps, neither sum counts the electrons. The integrated DOS
-always counts them, but in a DOSCAR it has four digits: 12,160 electrons to the nearest ten.
+joins to the next, or better a curve; where its peaks are narrower than the steps, neither counts the electrons. The
+integrated DOS always counts them, but in a DOSCAR it has four digits: 12,160 electrons to the nearest ten.
 
 So :func:`states_up_to` takes the DOS column, read in the way that agrees better with the integrated DOS, where it
 agrees with all of the integrated DOS within its last digit. Where it does not, the steps are mended by least squares,
-those most about which the two readings differ most, until both columns are met. In a gap the number of states is an
-integer, because every band below holds one electron of a spin: what the rounding of the DOS has taken from it or added
-to it is given back to the bands below.
+those most about which the readings differ most, until both columns are met. What the rounding of the numbers leaves
+uncertain, the number of electrons at the Fermi level decides (:meth:`TotalDOS.holding`).
 """
 
 from dataclasses import dataclass
@@ -25,23 +24,47 @@ from csgnn_dgl.notes import note
 
 Array = NDArray[np.float64]
 
-FEW = 1e-7
-"""A step with fewer electrons is in a gap."""
+FINEST = 1e-7
+"""Share of the states below which digits do not count: the far ends of smeared levels have digits of no meaning."""
 
 
 @dataclass(frozen=True)
 class TotalDOS:
-    """Energies (M,) in eV, the number of states (M,) up to each of them, and the Fermi level in eV."""
+    """The states of a calculation.
+
+    Attributes
+    ----------
+    energies
+        (M,) in eV.
+    states
+        (M,) number of states, of both spins, up to each energy.
+    errors
+        (M,) how far these may be off, because the numbers in the file are rounded.
+    fermi_level
+        In eV.
+    """
 
     energies: Array
     states: Array
+    errors: Array
     fermi_level: float
+
+    def holding(self, electrons: float | None) -> Array:
+        """Return the number of states up to each energy, where it is the number of electrons at the Fermi level.
+
+        They differ by rounding, which alone would move the level from one end of a gap to the other; what differs by
+        more than that, or is unknown, is left as it is.
+        """
+        found, error = (float(np.interp(self.fermi_level, self.energies, each)) for each in (self.states, self.errors))
+        if electrons is None or found <= 0 or abs(electrons - found) > error:
+            return self.states
+        return self.states * (electrons / found)
 
 
 def total_states(
     values: Array, units: Array, path: Path, places: list[str], window: tuple[float, float] | None = None
-) -> tuple[Array, Array]:
-    """Return the energies (M,) and the number of states (M,), of both spins, up to each of them.
+) -> tuple[Array, Array, Array]:
+    """Return the energies (M,), the number of states, of both spins, up to each of them (M,), and their errors (M,).
 
     Parameters
     ----------
@@ -74,11 +97,14 @@ def total_states(
         row = int(np.argwhere(bad)[0, 0])
         raise InputError(f"{path}: {places[row]} of the DOS has a number that is NaN or infinite; compute again.")
     energies = _energies(values[:, 0], units[:, 0], window)
+    if not (np.diff(energies) > 0).all():
+        row = int(np.argmin(np.diff(energies) > 0)) + 1
+        raise InputError(f"{path}: the energy in {places[row]} is not above the one before; sort the rows of the DOS.")
     each = [
         states_up_to(energies, *(array[:, column] for column in (s, s + spins) for array in (values, units)))
         for s in range(1, 1 + spins)
     ]
-    return energies, np.sum(each, axis=0)
+    return energies, np.sum([states for states, _ in each], axis=0), np.sum([error for _, error in each], axis=0)
 
 
 def _energies(written: Array, units: Array, window: tuple[float, float] | None) -> Array:
@@ -93,8 +119,8 @@ def _energies(written: Array, units: Array, window: tuple[float, float] | None) 
     return written
 
 
-def states_up_to(energies: Array, dos: Array, dos_units: Array, integrated: Array, units: Array) -> Array:
-    """Return the number of states (M,) of one spin up to each energy.
+def states_up_to(energies: Array, dos: Array, dos_units: Array, integrated: Array, units: Array) -> tuple[Array, Array]:
+    """Return the number of states (M,) of one spin up to each energy, and how far each may be off.
 
     Parameters
     ----------
@@ -107,24 +133,35 @@ def states_up_to(energies: Array, dos: Array, dos_units: Array, integrated: Arra
     """
     step = np.diff(energies)
     known = np.isfinite(integrated)
-    rounding = np.where(known, units / 2, np.inf) + 1e-12
+    finest = FINEST * np.abs(integrated[known]).max(initial=0.0) + 1e-12
+    rounding = np.where(known, np.maximum(units / 2, finest), np.inf)
     errors = dos_units[1:] / 2 * step  # of each step
-    readings = np.stack([dos[1:], (dos[1:] + dos[:-1]) / 2]) * step  # rise over the step, straight line
+    line = (dos[1:] + dos[:-1]) / 2 * step
+    slope = np.gradient(dos, energies)
+    # rise over the step before; straight line; cubic curve
+    readings = np.stack([dos[1:] * step, line, line - np.diff(slope) * step**2 / 12])
     first = dos[0] * step[0]
     if known[0] and abs(first - integrated[0]) > rounding[0] + errors[0]:
         first = integrated[0]
-    sums = np.concatenate([np.full((2, 1), first), first + np.cumsum(readings, axis=1)], axis=1)
-    misfits = [np.mean(((one[known] - integrated[known]) / rounding[known]) ** 2) if known.any() else 0 for one in sums]
-    states = sums[int(misfits[1] < misfits[0])]
+    sums = np.concatenate([np.full((3, 1), first), first + np.cumsum(readings, axis=1)], axis=1)
+    misfits = [np.square((one - integrated)[known] / rounding[known]).sum() for one in sums]
+    chosen = int(np.argmin(misfits))
+    states = sums[chosen]
     # four standard errors of a sum of rounded numbers
-    drift = 4 * np.sqrt(np.append(0.0, np.cumsum(errors**2)) / 3)
-    gap = np.where(known, np.abs(states - integrated), 0.0)
-    if (gap > rounding + drift).any():
-        states = _mended(states, np.abs(readings[0] - readings[1]) + errors, integrated, rounding)
-        if (dos >= 0).all():
-            states = np.maximum.accumulate(states)
-        drift = rounding
-    return _whole_in_gaps(states, np.abs(dos) * np.append(step[0], step) < FEW, drift)
+    drift = 4 * np.sqrt(np.append(0.0, np.cumsum(errors**2)) / 3) + finest
+    if chosen:  # where the DOS is steep, line and curve differ, until it is level again
+        drift += np.abs(sums[2] - sums[1])
+    if not (np.abs(states - integrated)[known] > (rounding + drift)[known]).any():
+        return states, drift
+    jumps = np.abs(np.diff(integrated) - readings[chosen]) - rounding[1:] - rounding[:-1]
+    jumps = np.maximum(np.nan_to_num(jumps, nan=0.0), 0.0)
+    doubt = np.abs(readings[0] - readings[1]) + errors + jumps
+    states = _mended(states, doubt, integrated, rounding)
+    # a gap stays flat: its corrections are the same
+    filled = (np.abs(readings).max(axis=0) > finest) | (np.diff(integrated) != 0)
+    run = np.cumsum(np.append(0, filled))
+    states = (np.bincount(run, states) / np.bincount(run))[run]
+    return (np.maximum.accumulate(states) if (dos >= 0).all() else states), rounding
 
 
 def _mended(states: Array, doubt: Array, integrated: Array, rounding: Array) -> Array:
@@ -144,16 +181,3 @@ def _mended(states: Array, doubt: Array, integrated: Array, rounding: Array) -> 
     target = np.where(weights > 0, integrated, 0.0)
     found = states + solveh_banded(bands, weights * (target - np.where(weights > 0, states, 0.0)))
     return np.where(weights > 0, np.clip(found, target - rounding, target + rounding), found)
-
-
-def _whole_in_gaps(states: Array, empty: NDArray[np.bool_], error: Array) -> Array:
-    """Make the number of states in gaps an integer where it is one but for its error; bands share the change."""
-    whole = np.round(states)
-    near = np.abs(whole - states) <= np.minimum(error, 0.25)
-    gap = near & (whole > 0) & np.append(empty[:-1] & empty[1:], False)
-    if not gap.any():
-        return states
-    counts, inverse = np.unique(whole[gap], return_inverse=True)
-    found = np.bincount(inverse, states[gap]) / np.bincount(inverse)
-    mended = states + np.interp(states, np.append(0.0, found), np.append(0.0, counts - found))
-    return np.where(empty & near & np.isin(whole, counts), whole, mended)

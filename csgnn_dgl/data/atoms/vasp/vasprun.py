@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from csgnn_dgl.data.atoms.vasp.numbers import one_number, table_of_numbers
+from csgnn_dgl.data.atoms.vasp.numbers import one_number, some_numbers, table_of_numbers
 from csgnn_dgl.data.atoms.vasp.table import TotalDOS, total_states
 from csgnn_dgl.data.packed import DAMAGE, open_unpacked
 from csgnn_dgl.errors import InputError, reason
@@ -185,9 +185,5 @@ class _Reader:
 
     def _vectors(self, element: Element | None, what: str) -> NDArray[np.float64]:
         rows = [] if element is None else [row.text or "" for row in element]
-        found = np.array(
-            [[one_number(word, self.path, KIND, what) for word in row.split()] for row in rows], dtype=np.float64
-        )
-        if found.ndim != 2 or found.shape[1] != 3:
-            raise InputError(f"{self.path}: {what} is no list of vectors; copy the file again.")
-        return found
+        found = [some_numbers(row, 3, self.path, KIND, what) for row in rows]
+        return np.array(found, dtype=np.float64).reshape(-1, 3)
