@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from numpy.typing import NDArray
 
-from csgnn_dgl.data.atoms.formats.extxyz import read_atoms
 from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import Snapshot, Snapshots, electrons_of
+from csgnn_dgl.data.atoms.structures import read_atoms
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import SPLITS
 from csgnn_dgl.data.text import read_lines

@@ -2,8 +2,8 @@
 
 from importlib.resources import as_file, files
 
-from csgnn_dgl.data.atoms.formats.extxyz import read_atoms
 from csgnn_dgl.data.atoms.records import Snapshots, from_atoms
+from csgnn_dgl.data.atoms.structures import read_atoms
 from csgnn_dgl.data.splits import SPLITS, check_split
 
 

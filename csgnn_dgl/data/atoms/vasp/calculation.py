@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from csgnn_dgl.data.atoms.formats.extxyz import read_atoms
 from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import Snapshot, Snapshots, electrons_of
+from csgnn_dgl.data.atoms.structures import read_atoms
 from csgnn_dgl.data.atoms.vasp.doscar import read_doscar
 from csgnn_dgl.data.atoms.vasp.table import TotalDOS
 from csgnn_dgl.data.atoms.vasp.vasprun import read_vasprun

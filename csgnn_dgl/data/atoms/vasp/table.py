@@ -6,10 +6,11 @@ of DOS times step is the integrated DOS, exactly. With tetrahedra it is the DOS 
 joins to the next, or better a curve; where its peaks are narrower than the steps, neither counts the electrons. The
 integrated DOS always counts them, but in a DOSCAR it has four digits: 12,160 electrons to the nearest ten.
 
-So :func:`states_up_to` takes the DOS column, read in the way that agrees better with the integrated DOS, where it
-agrees with all of the integrated DOS within its last digit. Where it does not, the steps are mended by least squares,
-those most about which the readings differ most, until both columns are met. What the rounding of the numbers leaves
-uncertain, the number of electrons at the Fermi level decides (:meth:`TotalDOS.holding`).
+So :func:`states_up_to` takes the DOS column, read in the way that agrees best with the integrated DOS. Both columns are
+rounded: by least squares the steps are changed, within what their digits leave open, so that they add up to the
+integrated DOS where it has the finer digits, as in a vasprun.xml. Where no reading agrees, the steps are changed most
+about which the readings differ most. What the rounding leaves uncertain, the number of electrons at the Fermi level
+decides (:meth:`TotalDOS.holding`).
 """
 
 from dataclasses import dataclass
@@ -149,35 +150,45 @@ def states_up_to(energies: Array, dos: Array, dos_units: Array, integrated: Arra
     states = sums[chosen]
     # four standard errors of a sum of rounded numbers
     drift = 4 * np.sqrt(np.append(0.0, np.cumsum(errors**2)) / 3) + finest
+    doubt = errors
     if chosen:  # where the DOS is steep, line and curve differ, until it is level again
         drift += np.abs(sums[2] - sums[1])
-    if not (np.abs(states - integrated)[known] > (rounding + drift)[known]).any():
-        return states, drift
-    jumps = np.abs(np.diff(integrated) - readings[chosen]) - rounding[1:] - rounding[:-1]
-    jumps = np.maximum(np.nan_to_num(jumps, nan=0.0), 0.0)
-    doubt = np.abs(readings[0] - readings[1]) + errors + jumps
-    states = _mended(states, doubt, integrated, rounding)
+        doubt = errors + np.abs(readings[2] - readings[1])
+    agrees = (np.abs(states - integrated)[known] <= (rounding + drift)[known]).all()
+    if not agrees:
+        jumps = np.abs(np.diff(integrated) - readings[chosen]) - rounding[1:] - rounding[:-1]
+        doubt = errors + np.abs(readings[0] - readings[1]) + np.maximum(np.nan_to_num(jumps, nan=0.0), 0.0)
+    # what is rounded more coarsely than the sum may be off would do harm: its errors are the same in many rows
+    half = np.where(known, units / 2, np.inf)
+    use = ~agrees | (half < drift) | (np.arange(len(half)) == 0)
+    states = _balanced(states, doubt, integrated, np.where(use, half, np.inf))
+    if not agrees:
+        states = np.where(known, np.clip(states, integrated - rounding, integrated + rounding), states)
     # a gap stays flat: its corrections are the same
-    filled = (np.abs(readings).max(axis=0) > finest) | (np.diff(integrated) != 0)
+    filled = (np.abs(readings).max(axis=0) > finest / 100) | (np.diff(integrated) != 0)
     run = np.cumsum(np.append(0, filled))
     states = (np.bincount(run, states) / np.bincount(run))[run]
-    return (np.maximum.accumulate(states) if (dos >= 0).all() else states), rounding
+    if (dos >= 0).all():
+        states = np.maximum.accumulate(states)
+    return states, np.minimum(drift, half + 1e-12) if agrees else rounding
 
 
-def _mended(states: Array, doubt: Array, integrated: Array, rounding: Array) -> Array:
+def _balanced(states: Array, doubt: Array, integrated: Array, rounding: Array) -> Array:
     """Change the steps of `states`, each in proportion to its doubt, so that they agree with the integrated DOS.
 
     Least squares: the corrections c (M,) minimise sum ((states + c - integrated) / rounding)^2 + sum (step of c /
     doubt)^2; the matrix is tridiagonal.
     """
-    largest = rounding[np.isfinite(rounding)].max()
-    links = 1 / np.maximum(doubt, 1e-5 * largest) ** 2
-    weights = 1 / np.maximum(rounding, 1e-5 * largest) ** 2
+    known = np.isfinite(rounding)
+    if not known.any():
+        return states
+    smallest = 1e-5 * rounding[known].max()
+    links = 1 / np.maximum(doubt, smallest) ** 2
+    weights = np.where(known, 1 / np.maximum(rounding, smallest) ** 2, 0.0)
     bands = np.zeros((2, len(states)))
     bands[1] = weights
     bands[1, :-1] += links
     bands[1, 1:] += links
     bands[0, 1:] = -links
-    target = np.where(weights > 0, integrated, 0.0)
-    found = states + solveh_banded(bands, weights * (target - np.where(weights > 0, states, 0.0)))
-    return np.where(weights > 0, np.clip(found, target - rounding, target + rounding), found)
+    gap = np.where(known, integrated - states, 0.0)
+    return np.asarray(states + solveh_banded(bands, weights * gap))

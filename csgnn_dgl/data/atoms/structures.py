@@ -1,0 +1,110 @@
+"""Structures of files that ase reads, and the spellings of extended XYZ that it does not."""
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from csgnn_dgl.data.packed import read_text, unpacked_name
+from csgnn_dgl.errors import InputError, reason
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+
+def read_atoms(path: Path, format: str | None = None) -> list["Atoms"]:
+    """Read all structures of a file with ase, or raise InputError.
+
+    Parameters
+    ----------
+    path
+        The file.
+    format
+        ase's name of the format, if the file's name does not tell it.
+    """
+    found: list[Atoms] = []
+    try:
+        for atoms in _iterate(path, format):
+            found.append(atoms)
+    except (InputError, ImportError):
+        raise
+    except Exception as error:  # ase's readers fail in as many ways as there are formats
+        raise InputError(
+            f"{path}: snapshot {len(found)} cannot be read ({reason(error)}); the file may be truncated or of "
+            f"another format."
+        ) from None
+    if not found:
+        raise InputError(f"{path}: there are no snapshots in the file; give at least one.")
+    return found
+
+
+def _iterate(path: Path, format: str | None) -> Iterator["Atoms"]:
+    from ase.io import iread
+
+    if Path(unpacked_name(path)).suffix.lower() not in (".xyz", ".extxyz") or format is not None:
+        for atoms in iread(path, ":", format=format):
+            yield atoms
+        return
+    # ase seeks in the file for every snapshot: in memory, that costs nothing.
+    text = canonical(read_text(path))
+    lines = 0
+    for atoms in iread(io.StringIO(text), ":", format="extxyz"):
+        lines += len(atoms) + 2
+        yield atoms
+    written = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("VEC")]
+    if len(written) > lines:
+        raise ValueError("there is text after a blank line, where ase stops reading")
+
+
+def canonical(text: str) -> str:
+    """Write what other programs spell their own way as ase reads it.
+
+    The keys ``Lattice``, ``Properties`` and ``pbc`` may be in any case: ase would take a ``PBC=`` for a remark. The
+    elements of the atoms may be labels (``C1``), isotopes (``13C``, ``D``) or atomic numbers.
+    """
+    lines = text.splitlines()
+    place = 0
+    while place + 1 < len(lines) and lines[place].strip().isdigit():
+        count = int(lines[place])
+        comment = KEYS.sub(lambda match: f"{match[1]}{SPELLED[match[2].lower()]}=", lines[place + 1])
+        lines[place + 1] = comment
+        column = _species_column(comment)
+        for number in range(place + 2, min(place + 2 + count, len(lines))):
+            words = lines[number].split()
+            if column is not None and len(words) > column and (element := _element(words[column])) != words[column]:
+                words[column] = element
+                lines[number] = " ".join(words)
+        place += 2 + count
+    return "\n".join(lines) + "\n"
+
+
+KEYS = re.compile(r"(^|\s)(lattice|properties|pbc)\s*=", re.IGNORECASE)
+SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+
+
+def _species_column(comment: str) -> int | None:
+    """Return which word of an atom's line is its element; None where atoms are given otherwise."""
+    match = re.search(r"Properties=\"?([^\s\"]+)", comment)
+    if match is None:
+        return 0
+    parts = match[1].split(":")
+    column = 0
+    for name, width in zip(parts[0::3], parts[2::3], strict=False):
+        if name.lower() == "species":
+            return column
+        column += int(width) if width.isdigit() else 0
+    return None
+
+
+def _element(word: str) -> str:
+    """Return the element that a label, an isotope or an atomic number means, or the word itself."""
+    from ase.data import atomic_numbers, chemical_symbols
+
+    if word.isdigit():
+        return chemical_symbols[int(word)] if 0 < int(word) < len(chemical_symbols) else word
+    if word in ("D", "T"):
+        return "H"
+    match = re.fullmatch(r"\d{0,3}([A-Za-z]{1,2})[\d+_-]*", word)
+    symbol = match[1].capitalize() if match else ""
+    return symbol if symbol in atomic_numbers and symbol != "X" else word
