@@ -19,7 +19,6 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
-from csgnn_dgl.notes import note
 from csgnn_dgl.tasks.dos.data import batch_environments
 from csgnn_dgl.tasks.dos.domain import TrainingDomain
 from csgnn_dgl.tasks.dos.evaluation import Prediction, Score, count_parameters, mean_prediction, score
@@ -211,8 +210,6 @@ class DOSModule(TrainingModule):
         self.snapshots, prediction = self._prediction(split, answers, items)
         known = self.data.known_snapshots()
         self.predictions = [prediction] if known is None else [prediction, mean_prediction(known, self.snapshots)]
-        if known is None:
-            note(self.data.source, "has no training snapshots, so that their mean, the row to beat, is left out")
         return [score(found, self.snapshots) for found in self.predictions]
 
     def on_validation_epoch_end(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from csgnn_dgl.models import DOSModel
+from csgnn_dgl.notes import note
 from csgnn_dgl.tasks.dos.comparison import side_by_side
 from csgnn_dgl.tasks.dos.evaluation import CHEMICAL_ACCURACY, Score, score
 from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each, invariance_figure, parity_figure
@@ -30,6 +31,9 @@ INVARIANCE_LEGEND = (
 def report(tested: Mapping[str, DOSModule]) -> Section:
     """Return what tested modules are worth, by the names of their models, beside the means of the training."""
     predictions, snapshots = side_by_side(tested)
+    first = next(iter(tested.values()))
+    if len(first.predictions) == 1:
+        note(first.data.source, "has no training snapshots, so that their mean, the row to beat, is left out")
     scores = [score(prediction, snapshots) for prediction in predictions]
     drawn = dos_figure(predictions, snapshots, first_of_each(snapshots))
     figures = {"dos.png": ("DOS of one snapshot of each structure", drawn)}

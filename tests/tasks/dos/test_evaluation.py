@@ -163,13 +163,15 @@ def test_the_mean_is_called_what_it_is(tested, snapshots):
     assert side_by_side(held_out)[0][1].name == "training or overall mean"
 
 
-def test_without_training_data_there_is_no_mean(tested):
+def test_without_training_data_there_is_no_mean(tested, caplog):
     modules = {"one": tested("agni"), "two": tested("csgnn")}
     for module in modules.values():
         del module.predictions[1]
     assert [item.name for item in side_by_side(modules)[0]] == ["one", "two"]
     section = report(modules)
     assert [row["name"] for row in section.values] == ["one", "two"]
+    (told,) = caplog.messages
+    assert told.endswith("has no training snapshots, so that their mean, the row to beat, is left out")
     assert section.figures.keys() == {"dos.png", "parity.png"}
 
 
