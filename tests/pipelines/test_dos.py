@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import shutil
@@ -22,6 +23,7 @@ from csgnn_dgl.tasks.dos import TASK
 from csgnn_dgl.tasks.dos.invariance import measure_invariance
 from pipelines import cli
 from pipelines.dos import main
+from tests.data.atoms.vasp_files import Spectrum, dos_element, doscar_text, vasprun_text, write_doscar
 from tests.tolerances import ROUNDED, TOLERANCE, approx
 from tests.toy_snapshots import AGNI_CONFIG, NETWORKS, STRUCTURES, toy_atoms, write_snapshots
 
@@ -137,6 +139,29 @@ def test_table_compares_runs_of_different_models(trained, config, work, capsys):
     assert (work / "mine" / "results.md").is_file()
     assert main(["table", str(trained)]) == 0
     assert (work / "runs" / "table-2" / "results.json").is_file()
+
+
+def test_calculations_of_vasp_are_predicted_and_tested_on(trained, work, capsys):
+    spectrum = Spectrum(np.array([-25.0, -18.0, -10.0, -7.0]), 2.0, 0.3)
+    text = doscar_text(spectrum.table(np.linspace(-29.0, 2.0, 1241)), 0.5)
+    dimer = toy_atoms("dimer", 1.35)
+    dimer.set_cell([9, 9, 9])
+    write_doscar(work / "doscar", text, dimer)
+    element = dos_element(spectrum.table(np.linspace(-29.0, 2.0, 1241)), 0.5)
+    (work / "run").mkdir()
+    (work / "run" / "vasprun.xml.gz").write_bytes(gzip.compress(vasprun_text([(dimer, ""), (dimer, element)]).encode()))
+    arguments = ["predict", "doscar", "run/vasprun.xml.gz", "--ckpt_path", str(trained), "--output", "out"]
+    assert main(arguments) == 0
+    shown = capsys.readouterr()
+    assert "note: run/vasprun.xml.gz: the DOS is that of ionic step 2 of 2" in shown.err
+    records = json.loads((work / "out" / "predictions.json").read_text())
+    assert [record["num_electrons"] for record in records] == [8, 8, 8]
+    assert records[0]["band_energy"] == approx(records[1]["band_energy"], **ROUNDED)
+    for source in ("doscar", "run", "run/vasprun.xml.gz"):
+        options = ["--data.source", source, "--output", f"tested/{source.replace('/', '-')}"]
+        assert main(["test", "--ckpt_path", str(trained), *options]) == 0
+        rows = json.loads((work / options[-1] / "results.json").read_text())["rows"]
+        assert rows[0]["num_snapshots"] == 1
 
 
 def test_data_to_test_on_need_no_training_data(trained, work, capsys):

@@ -225,6 +225,7 @@ def test_what_cannot_be_read_of_a_doscar_is_named(tmp_path):
         (5, lines[5][:37] + "*" * 16 + lines[5][53:], "the Fermi level in the sixth line is .* an overflow"),
         (20, "*" * 11 + lines[20][11:], "the energy in line 21 is stars, an overflow"),
         (20, lines[20][:11] + "*" * 12 + lines[20][23:], "the DOS in line 21 is stars, an overflow"),
+        (20, lines[20][:11] + "*" * 24, "line 21 of the DOS has stars, an overflow"),
         (20, lines[20][:23], "line 21 of the DOS has 2 numbers .* where others have 3"),
         (20, lines[20][:11] + "         NaN" + lines[20][23:], "line 21 of the DOS has a number that is NaN"),
         (20, "what is this", "line 21: 'what' is no number"),
@@ -274,7 +275,13 @@ def test_poscar_and_contcar(tmp_path, caplog):
     caplog.clear()
     np.testing.assert_allclose(read_vasp(path, GRID)[0].positions, moved.positions, **printed(8))
     assert "the structure is taken from the other file, because" in caplog.text
-    path.write_text(doscar_text(small().table(np.linspace(-14.0, 9.0, 2301)), 0.5, atoms=4))
+    # files with endings belong together
+    path.rename(tmp_path / "DOSCAR.relax2")
+    ase.io.write(tmp_path / "POSCAR.relax2", atoms, format="vasp")
+    (tmp_path / "CONTCAR").unlink()
+    np.testing.assert_allclose(read_vasp(tmp_path / "DOSCAR.relax2", GRID)[0].positions, atoms.positions, **printed(8))
+    ase.io.write(tmp_path / "POSCAR", atoms, format="vasp")
+    path.write_text(doscar_text(small().table(ENERGIES), 0.5, atoms=4))
     caplog.clear()
     read_vasp(path, GRID)
     assert "its first line tells of 4 atoms, but the structure beside it has 2" in caplog.text

@@ -154,7 +154,9 @@ def _doscar(
 
 def _structure_beside(path: Path) -> "Atoms":
     """Return the structure of POSCAR or CONTCAR in the folder of a DOSCAR; where they differ, of CONTCAR."""
-    files = [file for name in ("POSCAR", "CONTCAR") if (file := _present(path.parent, (name,))) is not None]
+    ending = unpacked_name(path)[len("DOSCAR") :]  # DOSCAR.relax2 has a POSCAR.relax2
+    pairs = [(f"{name}{ending}", name) for name in ("POSCAR", "CONTCAR")]
+    files = [file for names in pairs if (file := _present(path.parent, names)) is not None]
     files = [file for file in files if file.stat().st_size] or files  # CONTCAR is empty in the first ionic step
     if not files:
         raise InputError(f"{path}: there is no POSCAR or CONTCAR beside it; put the structure there.")

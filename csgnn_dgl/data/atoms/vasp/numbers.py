@@ -102,6 +102,11 @@ def table_of_numbers(
             raise InputError(
                 f"{path}: not a table of energy, DOS and integrated DOS ({place}: {error}); the file may be damaged."
             ) from None
+        if "*" in row and (len(found[-1]) not in columns or len(found[-1]) != len(found[0])):
+            raise InputError(
+                f"{path}: {place} of the DOS has stars, an overflow ({row.strip()[:80]}): VASP had no room for the "
+                f"numbers; compute again with other EMIN, EMAX or NEDOS."
+            )
         if len(found) == 1 and len(found[0]) not in columns:
             wanted = " or ".join(map(str, columns))
             raise InputError(

@@ -160,14 +160,17 @@ def states_up_to(energies: Array, dos: Array, dos_units: Array, integrated: Arra
         doubt = errors + np.abs(readings[0] - readings[1]) + np.maximum(np.nan_to_num(jumps, nan=0.0), 0.0)
     # what is rounded more coarsely than the sum may be off would do harm: its errors are the same in many rows
     half = np.where(known, units / 2, np.inf)
-    use = ~agrees | (half < drift) | (np.arange(len(half)) == 0)
-    states = _balanced(states, doubt, integrated, np.where(use, half, np.inf))
+    use = np.where(~agrees | (half < drift), half, np.inf)
+    use[0] = 0.0  # where the count starts is settled
+    states = _balanced(states, doubt, np.append(first, integrated[1:]), use)
     if not agrees:
         states = np.where(known, np.clip(states, integrated - rounding, integrated + rounding), states)
     # a gap stays flat: its corrections are the same
     filled = (np.abs(readings).max(axis=0) > finest / 100) | (np.diff(integrated) != 0)
     run = np.cumsum(np.append(0, filled))
-    states = (np.bincount(run, states) / np.bincount(run))[run]
+    means = np.bincount(run, states) / np.bincount(run)
+    means[0] = states[0]
+    states = means[run]
     if (dos >= 0).all():
         states = np.maximum.accumulate(states)
     return states, np.minimum(drift, half + 1e-12) if agrees else rounding
@@ -180,7 +183,7 @@ def _balanced(states: Array, doubt: Array, integrated: Array, rounding: Array) -
     doubt)^2; the matrix is tridiagonal.
     """
     known = np.isfinite(rounding)
-    if not known.any():
+    if not known[1:].any():
         return states
     smallest = 1e-5 * rounding[known].max()
     links = 1 / np.maximum(doubt, smallest) ** 2
