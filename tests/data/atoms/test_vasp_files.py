@@ -413,6 +413,13 @@ def test_what_cannot_be_read_of_a_vasprun_is_named(tmp_path, caplog):
     assert "its DOS, which a prediction does not need, is passed over (the Fermi level" in caplog.text
 
 
+def test_folders_without_a_calculation_are_named(tmp_path):
+    ase.io.write(tmp_path / "POSCAR", diamond(), format="vasp")
+    for read in (read_vasp, read_structures):
+        with pytest.raises(InputError, match=f"{tmp_path}: neither vasprun.xml nor DOSCAR is in this folder; give"):
+            read(tmp_path)
+
+
 def test_calculations_are_a_source(tmp_path):
     body = dos_element(small().table(ENERGIES), 0.5)
     text = vasprun_text([(diamond(), body)])

@@ -67,6 +67,8 @@ def read_vasp(
     """
     given = Path(path)
     file = calculation_in(given) or given
+    if file.is_dir():
+        raise InputError(f"{given}: neither vasprun.xml nor DOSCAR is in this folder; give one that has one of them.")
     if not file.is_file():
         raise InputError(f"{given}: there is no such file; give a vasprun.xml, a DOSCAR, or a folder with one of them.")
     read = _vasprun if unpacked_name(file).lower().endswith(".xml") or _is_vasprun(file) else _doscar
