@@ -45,7 +45,7 @@ def test_other_slopes_are_refused(slope: float) -> None:
 def test_an_mlp_has_its_layers_in_order() -> None:
     layers = mlp(3, 8, 4, bias=False, slope=0.1, eps=1e-3, dropout=0.3)
     kinds = [nn.Linear, Norm, SharedDropout]
-    assert [type(layer) for layer in layers] == 2 * kinds
+    assert all(isinstance(layer, kind) for layer, kind in zip(layers, 2 * kinds, strict=True))
     assert [tuple(layer.weight.shape) for layer in layers if isinstance(layer, nn.Linear)] == [(8, 3), (4, 8)]
     assert all(layer.bias is None for layer in layers if isinstance(layer, nn.Linear))
     assert {(layer.eps, layer.slope) for layer in layers if isinstance(layer, Norm)} == {(1e-3, 0.1)}

@@ -72,6 +72,11 @@ def segment_backward_arguments(dtype: torch.dtype) -> tuple[Any, ...]:
     return torch.randn_like(maximum), places, sources, offsets, len(rows)
 
 
+def harmonic_arguments(dtype: torch.dtype, summed: bool) -> tuple[Any, ...]:
+    points = torch.randn(2, 9, 3, dtype=dtype, requires_grad=True)
+    return points, OPERATORS.nearest(points.detach(), points.detach(), 4), 0.3, summed
+
+
 CALLS: dict[str, Callable[[torch.dtype], tuple[Any, ...]]] = {
     "intra": lambda dtype: (grid(4, dtype), parameter(4, 5, dtype=dtype), parameter(5, dtype=dtype), *edges()[:4]),
     "intra without bias": lambda dtype: (grid(5, dtype), parameter(5, 4, dtype=dtype), None, *edges()[:4]),
@@ -95,6 +100,8 @@ CALLS: dict[str, Callable[[torch.dtype], tuple[Any, ...]]] = {
     "segment_max by kernels": lambda dtype: segment_arguments(dtype, True),
     "segment_max of all rows": lambda dtype: (*segment_arguments(dtype, True)[:1], None, torch.tensor([0, 3, 7]), True),
     "segment_max_backward": segment_backward_arguments,
+    "harmonic_kernel": lambda dtype: harmonic_arguments(dtype, False),
+    "harmonic_kernel summed": lambda dtype: harmonic_arguments(dtype, True),
     "overall_max": lambda dtype: (torch.randn(20, 6, dtype=dtype, requires_grad=True),),
 }
 

@@ -69,7 +69,7 @@ def train(world, source, folder, variant):
     return {
         "losses": losses.seen,
         "history": [{key: value for key, value in entry.items() if "second" not in key} for entry in kept.history],
-        "scores": [dataclasses.asdict(score) for score in module.scores],
+        "scores": [{**dataclasses.asdict(score), "predicted": score.predicted.tolist()} for score in module.scores],
         "probabilities": module.kept,
         "weights": trained,
         "sizes": [len(data.train_clouds), len(data.validation_clouds), len(data.test_clouds)],

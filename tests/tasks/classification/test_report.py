@@ -19,7 +19,8 @@ def tested():
     views = torch.zeros(2, 2, 4, 3)
     views[:, :, torch.arange(4), [0, 1, 2, 2]] = 1.0
     scores = score_views(views, torch.tensor([0, 1, 2, 0]), ("z", "SO3"), votes=2)
-    return SimpleNamespace(scores=scores, class_names=("a", "b", "c"), data=SimpleNamespace(source="x"))
+    facts = {"class_names": ("a", "b", "c"), "labels": np.array([0, 1, 2, 0]), "data": SimpleNamespace(source="x")}
+    return SimpleNamespace(scores=scores, **facts)
 
 
 def test_rows_and_figures_are_those_of_the_scores(tested):
