@@ -11,11 +11,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
 from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SpherePool
-from csgnn_dgl.nn.ops import library
+from csgnn_dgl.nn.ops import harmonic, library, points, segments
 from csgnn_dgl.nn.ops.intra import Edges
 from tests.tolerances import TOLERANCE
 
 OPERATORS = torch.ops.csgnn_dgl
+REGISTERED_BY = (harmonic, points, segments)  # beside those that the layers bring along
 SPHERES, VERTICES, BATCH = 2, 12, 3
 
 pytestmark = pytest.mark.skipif(not library.available(), reason="no g++ here, or CSGNN_KERNELS=off")
