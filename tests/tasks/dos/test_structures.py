@@ -99,7 +99,7 @@ def test_pymatgen_itself(network):
         ([DIMER, "a.xyz"], "atoms: snapshot 1 is 'a.xyz'; structures and paths cannot be mixed"),
         ("gone.xyz", "gone.xyz: there is no such file"),
         (Path("gone.xyz"), "gone.xyz: there is no such file"),
-        ("", "there is no such file|is a folder|cannot be read"),
+        ("", "^.: neither vasprun.xml nor DOSCAR is in this folder; give the file"),
     ],
 )
 def test_other_things_are_refused_in_one_sentence(network, tmp_path, monkeypatch, given, message):
