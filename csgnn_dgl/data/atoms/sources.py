@@ -140,7 +140,9 @@ def read_structures(
     if calculation is not None:
         return read_vasp(calculation, grid, offset, valences, needs_dos=False)
     if Path(path).is_dir():
-        raise InputError(f"{Path(path)}: neither vasprun.xml nor DOSCAR is in this folder; give the file of the structure.")
+        raise InputError(
+            f"{Path(path)}: neither vasprun.xml nor DOSCAR is in this folder; give the file of the structure."
+        )
     return read_snapshots(path, grid, valences, False, elements)
 
 
