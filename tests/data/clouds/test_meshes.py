@@ -4,6 +4,7 @@ import itertools
 import struct
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -276,3 +277,73 @@ def test_broken_text_is_refused(tmp_path: Path, name: str, text: str, complaint:
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=f"{name}: .*{complaint}"):
         read_cloud(tmp_path / name, 16)
+
+
+@st.composite
+def meshes(draw: st.DrawFn) -> tuple[NDArray[np.float64], Faces]:
+    """Polygons without holes: regular ones of 3 to 7 corners, each in a plane of its own."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    vertices, faces, count = [], [], 0
+    for size in draw(st.lists(st.integers(3, 7), min_size=1, max_size=5)):
+        angle = 2 * np.pi * np.arange(size) / size
+        flat = np.stack([np.cos(angle), np.sin(angle), 0 * angle], axis=1)
+        vertices.append(np.round(flat @ np.linalg.qr(rng.normal(size=(3, 3)))[0] + rng.normal(size=3), 3))
+        faces.append(list(range(count, count + size)))
+        count += size
+    return np.concatenate(vertices), faces
+
+
+def written(vertices: NDArray[np.float64], faces: Faces, dialect: str, blank: str, eol: str) -> bytes:
+    """Write a mesh in a dialect of text."""
+    points = [blank.join(f"{value:g}" for value in vertex) for vertex in vertices]
+    if dialect.startswith("obj"):
+        lines = [f"{blank}v{blank}{point}" for point in points]
+        for face in faces:
+            first = -len(vertices) if dialect == "obj backwards" else 1
+            ending = "/1/2" if dialect == "obj with corners" else ""
+            lines.append(f"f{blank}" + blank.join(f"{index + first}{ending}" for index in face))
+        if dialect == "obj in order":  # each face after its own vertices, counted back from there
+            lines, count = [], 0
+            for face in faces:
+                lines += [f"v{blank}{points[index]}" for index in face]
+                count += len(face)
+                lines.append(f"f{blank}" + blank.join(str(index - count) for index in face))
+        return eol.join([*lines, ""]).encode()
+    head = {"off": "OFF" + eol, "off on a line": "OFF ", "off bare": ""}[dialect]
+    rows = [f"{len(vertices)}{blank}{len(faces)}{blank}0", *points]
+    rows += [blank.join(map(str, [len(face), *face])) for face in faces]
+    return (head + eol.join([*rows, ""])).encode()
+
+
+DIALECTS = ["obj", "obj backwards", "obj with corners", "obj in order", "off", "off on a line", "off bare"]
+
+
+@settings(deadline=None, max_examples=60)
+@given(meshes(), st.sampled_from([" ", "\t", "  "]), st.sampled_from(["\n", "\r\n", "\n\n"]))
+def test_any_mesh_reads_the_same_in_every_dialect_of_text(mesh: Any, blank: str, eol: str) -> None:
+    vertices, faces = mesh
+    with TemporaryDirectory() as folder:
+        for dialect in DIALECTS:
+            path = Path(folder) / f"a.{dialect[:3]}"
+            path.write_bytes(written(vertices, faces, dialect, blank, eol))
+            same(path, vertices, faces)
+
+
+@settings(deadline=None, max_examples=40)
+@given(meshes(), st.binary(max_size=60), st.sampled_from([b"", b"solid", b"facet"]))
+def test_any_mesh_reads_the_same_in_text_and_binary_stl(mesh: Any, tail: bytes, header: bytes) -> None:
+    vertices, faces = mesh
+    fans = [[face[0], *pair] for face in faces for pair in itertools.pairwise(face[1:])]
+    corners = vertices[np.array(fans)]
+    rows = [
+        "facet normal 0 0 0 outer loop "
+        + " ".join(f"vertex {x:g} {y:g} {z:g}" for x, y, z in triangle)
+        + " endloop endfacet"
+        for triangle in corners
+    ]
+    contents = [stl_binary(corners, header), stl_binary(corners) + tail]
+    contents += ["\n".join(["solid a", *rows, *end]).encode() for end in ([], ["endsolid a"])]
+    with TemporaryDirectory() as folder:
+        for content in contents:
+            (Path(folder) / "a.stl").write_bytes(content)
+            same(Path(folder) / "a.stl", vertices, faces)
