@@ -9,7 +9,7 @@ import itertools
 import os
 import pkgutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
@@ -390,7 +390,7 @@ def read_checkpoint(place: Place) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If there is no such file, if it is no checkpoint, or not one of this package.
+        If there is no such file, if it is no checkpoint, or not one of this package, or if a weight is not finite.
     """
     file = checkpoint_file(place)
     if not file.is_file():
@@ -403,7 +403,16 @@ def read_checkpoint(place: Place) -> dict[str, Any]:
             "give another one"
         ) from error
     upgrade(checkpoint, file)
+    if name := first_not_finite(checkpoint["state_dict"].items()):
+        raise InputError(
+            f"{file} has weights that are not finite ({name}): its training failed; give another checkpoint"
+        )
     return checkpoint
+
+
+def first_not_finite(tensors: Iterable[tuple[str, Any]]) -> str:
+    """Return the name of the first tensor that has a NaN or an infinity, or nothing."""
+    return next((name for name, value in tensors if torch.is_tensor(value) and not value.isfinite().all()), "")
 
 
 def epochs_of(checkpoint: Mapping[str, Any]) -> dict[str, int]:

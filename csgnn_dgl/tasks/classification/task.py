@@ -17,6 +17,7 @@ TASK = Task(
         "validation/loss": "validation loss {:.3f}",
         "validation/accuracy": "validation accuracy {:.3f}",
         "learning_rate": "rate {:.1e}",
+        "train/skipped_batches": "{:.0f} batches skipped",
         "train/samples_per_second": "{:.0f} shapes/s",
     },
     report=report,

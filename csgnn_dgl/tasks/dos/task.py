@@ -22,6 +22,7 @@ TASK = Task(
         "validation/band_energy_mae": "band energy {:.4f} eV/atom",
         "validation/fermi_level_mae": "Fermi level {:.4f} eV",
         "learning_rate": "rate {:.1e}",
+        "train/skipped_batches": "{:.0f} batches skipped",
         "train/samples_per_second": "{:.0f} snapshots/s",
     },
     report=report,

@@ -154,7 +154,8 @@ def test_a_foreign_element_is_named_with_its_file(build_dos, snapshots_folder, t
 
 def test_a_prediction_that_is_no_number_has_no_error(build_dos):
     trainer, model, data, folder = build_dos(max_epochs=1, learning_rate=float("inf"), weight_decay=0.0)
-    trainer.fit(model, datamodule=data)
+    with pytest.raises(InputError, match="not finite and no checkpoint is written"):
+        trainer.fit(model, datamodule=data)
     assert np.isnan(folder.history[-1]["validation/band_energy_mae"])
 
 
