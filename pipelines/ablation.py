@@ -14,8 +14,8 @@ import configs
 from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.tasks.classification.comparison import Candidate, merged
-from csgnn_dgl.training.config import Parser, read_yaml
-from pipelines.sweeping import add_options, carry_out, own_options, with_source
+from csgnn_dgl.training.config import Parser, check_file, read_yaml
+from pipelines.sweeping import add_options, carry_out, config_from, own_options, trust_of, with_source
 from pipelines.terminal import guarded
 
 PROGRAM = "python -m pipelines.ablation"
@@ -57,7 +57,7 @@ def candidates(file: Path, sweep: dict[str, Any]) -> list[Candidate]:
     if set(sweep) - KEYS or not isinstance(base, str) or not isinstance(rows, dict) or not rows:
         raise InputError(f"{file} is no sweep; give base, the path of a config, and rows, names with what they change")
     try:
-        common = own_options(read_yaml(configs.find(base)))
+        common = own_options(config_from(configs.find(base)))
     except FileNotFoundError as error:
         raise InputError(f"{file}: {error}") from error
     found = []
@@ -78,10 +78,13 @@ def run(words: Sequence[str], program: str) -> int:
     add_options(parser, "runs/ablation/SWEEP")
     options = parser.parse_args(with_source(words))
     file = find(options.sweep)
-    sweep = read_yaml(file)
-    rows = candidates(file, sweep)
     options.output = options.output or f"runs/ablation/{file.stem}"
-    return carry_out(rows, options, sweep.get("rotations", ("z", "SO3")), [*program.split(), *words])
+    with trust_of(options):
+        sweep = read_yaml(file)
+        rows = candidates(file, sweep)
+        for row in rows:
+            check_file(file, row.config)
+        return carry_out(rows, options, sweep.get("rotations", ("z", "SO3")), [*program.split(), *words])
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:

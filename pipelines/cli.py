@@ -14,12 +14,27 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 import configs
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import import_path
+from csgnn_dgl.models.trust import EVERYTHING, PACKAGE, trusting
 from csgnn_dgl.training import Run, Task
-from csgnn_dgl.training.config import STAGES, Parser, config_of_checkpoint, parse, parser_of, read_yaml, words_of
+from csgnn_dgl.training.config import (
+    STAGES,
+    WRITTEN,
+    Parser,
+    check_file,
+    class_paths_of,
+    config_of_checkpoint,
+    parse,
+    parser_of,
+    read_yaml,
+    words_of,
+)
 from csgnn_dgl.training.experiment import Experiment, Interrupted, resumable
 from csgnn_dgl.training.results import Results
 from csgnn_dgl.training.runs import epoch_is_whole
 from pipelines.terminal import INTERRUPTED, say
+
+TRUST = "--trust"
+"""Option that lets files name any class."""
 
 LATEST = ""
 """What ``--resume`` without a run folder means."""
@@ -76,6 +91,23 @@ def run(
     words = list(arguments) or list(default)
     if words[0] in others:
         return others[words[0]][1](words[1:])
+    trust = [EVERYTHING] if TRUST in words else []
+    words = [word for word in words if word != TRUST] or list(default)
+    with trusting(*trust, *class_paths_of(words)):
+        return train_or_test(task, words, program, description, default, runs, loss, others)
+
+
+def train_or_test(
+    task: Task,
+    words: list[str],
+    program: str,
+    description: str,
+    default: Sequence[str],
+    runs: str,
+    loss: str,
+    others: Mapping[str, tuple[str, Callable[[Sequence[str]], int]]],
+) -> int:
+    """Carry out a command line that is that of no other program; the arguments are those of `run`."""
     if words[0].startswith("-") and words[0] not in ("-h", "--help"):
         words = [*(["fit"] if any(word.split("=")[0] == "--resume" for word in words) else default), *words]
     parser = Parser(prog=program, description=description)
@@ -112,14 +144,21 @@ def fit(experiment: Experiment, program: str) -> int:
         if stop.run is None:
             say("stopped before the first epoch was over; nothing to go on with was kept")
         else:
-            say(f"stopped; the last whole epoch is kept, go on with: {program} fit --resume {stop.run.path}")
+            again = f"{program} fit --resume {stop.run.path}{trust_for(experiment)}"
+            say(f"stopped; the last whole epoch is kept, go on with: {again}")
         return INTERRUPTED
     say(f"run folder: {made.path}")
     if experiment.results is not None:
         tell(experiment.results, made.path)
     else:
-        say(f"test it with: {program} test --ckpt_path {made.best}")
+        say(f"test it with: {program} test --ckpt_path {made.best}{trust_for(experiment)}")
     return 0
+
+
+def trust_for(experiment: Experiment) -> str:
+    """Return the option that a later command needs to build the network of a run."""
+    own = type(experiment.module.network).__module__.partition(".")[0] == PACKAGE
+    return "" if own else f" {TRUST}"
 
 
 def tell(results: Results, folder: Path) -> None:
@@ -138,11 +177,15 @@ def complete(words: Sequence[str], task: Task, runs: str) -> list[str]:
         return list(words)
     chosen, others = Finder(command).parse_known_args(words[1:])
     files: list[Any] = [find_config(name) for name in chosen.config]
+    given = {word.partition("=")[0].lstrip("-") for word in words if word.startswith("--")}
+    for file in files:
+        check_file(file, read_yaml(file), given)
     registry = task.module.registry
     model = None if chosen.model is None else import_path(registry.find(chosen.model))
     if command == "fit" and chosen.resume is not None:
         place = resumable(Run.latest(runs) if chosen.resume == LATEST else chosen.resume, files)
         files = [place.config_file]
+        check_file(files[0], place.config, WRITTEN)
         others += ["--resume", str(place.path)]
     elif command != "fit" and chosen.ckpt_path is not None:
         files.insert(0, config_of_checkpoint(chosen.ckpt_path, task))
@@ -155,12 +198,11 @@ def complete(words: Sequence[str], task: Task, runs: str) -> list[str]:
 
 
 def find_config(name: str) -> Path:
-    """Find a config by its path, or among those that come with the package, and make sure that it can be read."""
+    """Find a config by its path, or among those that come with the package."""
     try:
         found = configs.find(name)
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
-    read_yaml(found)
     return found
 
 

@@ -15,8 +15,8 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CLASSIFIERS
 from csgnn_dgl.models.base import import_path
 from csgnn_dgl.tasks.classification.comparison import TESTED, Candidate
-from csgnn_dgl.training.config import Parser, read_yaml
-from pipelines.sweeping import add_options, carry_out, own_options, with_source
+from csgnn_dgl.training.config import Parser
+from pipelines.sweeping import add_options, carry_out, config_from, own_options, trust_of, with_source
 from pipelines.terminal import guarded
 
 PROGRAM = "python -m pipelines.compare"
@@ -47,10 +47,10 @@ def candidate(word: str) -> Candidate:
         names = (REDUCED.get(word, f"{word}_small"), word)
         files = [configs.FOLDER / "modelnet" / f"{name}.yaml" for name in names]
         file = next((file for file in files if file.is_file()), None)
-        return Candidate(word, own_options(read_yaml(file) if file else {}, import_path(CLASSIFIERS[word])))
+        return Candidate(word, own_options(config_from(file) if file else {}, import_path(CLASSIFIERS[word])))
     if path.suffix in (".yaml", ".yml"):
         try:
-            return Candidate(path.stem, own_options(read_yaml(configs.find(word))))
+            return Candidate(path.stem, own_options(config_from(configs.find(word))))
         except FileNotFoundError as error:
             raise InputError(str(error)) from error
     return Candidate(word.rpartition(".")[2], own_options({}, import_path(CLASSIFIERS.find(word))))
@@ -74,9 +74,10 @@ def run(words: Sequence[str], program: str) -> int:
     if folders:
         options.data.source = folders[0]
     models = [word for word in options.models if word not in folders]
-    candidates = [candidate(word) for word in models or list(CLASSIFIERS)]
     options.output = options.output or "runs/compare"
-    return carry_out(candidates, options, tuple(TESTED), [*program.split(), *words])
+    with trust_of(options):
+        candidates = [candidate(word) for word in models or list(CLASSIFIERS)]
+        return carry_out(candidates, options, tuple(TESTED), [*program.split(), *words])
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:

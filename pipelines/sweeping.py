@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.models.trust import EVERYTHING, trusting
 from csgnn_dgl.tasks.classification import ModelNetData
 from csgnn_dgl.tasks.classification.comparison import (
     TESTED,
@@ -18,7 +20,7 @@ from csgnn_dgl.tasks.classification.comparison import (
     headline,
     measure_costs,
 )
-from csgnn_dgl.training.config import Parser
+from csgnn_dgl.training.config import Parser, check_file, read_yaml
 from csgnn_dgl.training.sweep import Budget, Sweep
 from pipelines.terminal import INTERRUPTED, say
 
@@ -47,12 +49,26 @@ def add_options(parser: Parser, output: str) -> None:
     parser.add_argument("--rotations", nargs="+", choices=list(TESTED), default=None, help=rotations)
     jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser.add_argument("--jobs", type=int, default=jobs, help="Trainings at a time, each on one core.")
+    trust = "Let configs and runs name classes from outside of this package, which are run: as trusted as a program."
+    parser.add_argument("--trust", action="store_true", help=trust)
     parser.add_class_arguments(ModelNetData, "data", skip=FIXED)
 
 
 def with_source(words: Sequence[str]) -> list[str]:
     """Let ``--data FOLDER`` mean ``--data.source FOLDER``."""
     return ["--data.source" + word[6:] if word == "--data" or word.startswith("--data=") else word for word in words]
+
+
+def trust_of(options: Any) -> AbstractContextManager[None]:
+    """Return the context in which files may name what the options allow."""
+    return trusting(*([EVERYTHING] if options.trust else []))
+
+
+def config_from(path: Path) -> dict[str, Any]:
+    """Read a config, and make sure that it names nothing that it may not."""
+    content = read_yaml(path)
+    check_file(path, content)
+    return content
 
 
 def own_options(config: dict[str, Any], network: str | None = None) -> dict[str, Any]:

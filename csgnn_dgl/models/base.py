@@ -8,11 +8,7 @@ import inspect
 import itertools
 import os
 import pkgutil
-import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -21,6 +17,7 @@ from torch import nn
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
+from csgnn_dgl.models.trust import check_import, reading, registered
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -141,6 +138,7 @@ class Registry(Mapping[str, type[Kind]]):
             if import_path(known) != import_path(kind):
                 raise ValueError(f"{import_path(known)} is called {name!r}; give {import_path(kind)} another name")
             self._kinds[name] = kind  # its module may have been loaded again
+            registered(kind)
             return kind
 
         return decorate
@@ -232,7 +230,7 @@ class Registry(Mapping[str, type[Kind]]):
             raise InputError(f"{file} holds no {self.noun}; give a checkpoint that holds one")
         name, weights = description["model"], checkpoint["state_dict"].items()
         try:
-            with importing_only(file):
+            with reading(file):
                 model = self.build(name, **description["config"])
             model.load_state_dict({key.removeprefix(PREFIX): value for key, value in weights if key.startswith(PREFIX)})
         except InputError as error:
@@ -301,53 +299,6 @@ def import_path(thing: Any) -> str:
     if "<" in name:
         raise InputError(f"{thing!r} cannot be imported by a name; define it at the top of a module")
     return f"{thing.__module__}.{name}"
-
-
-_READING: ContextVar[tuple[str, Collection[str]]] = ContextVar("reading", default=("", ()))
-"""The checkpoint whose model is being made, and the packages that it may import nevertheless."""
-
-
-@contextmanager
-def importing_only(file: Place, packages: Collection[str] = ()) -> Iterator[None]:
-    """Let what a checkpoint names import nothing but these packages: it may come from anywhere."""
-    token = _READING.set((str(file), packages))
-    try:
-        yield
-    finally:
-        _READING.reset(token)
-
-
-def check_import(path: str) -> None:
-    """Raise InputError where a checkpoint names an import path whose module is not imported yet."""
-    file, packages = _READING.get()
-    if not file or "." not in path or path.partition(".")[0] in ("csgnn_dgl", *packages):
-        return
-    module, _, name = path.rpartition(".")
-    place = module
-    while place and place not in sys.modules:
-        place, _, outer = place.rpartition(".")
-        name = f"{outer}.{name}"
-    try:
-        attrgetter(name)(sys.modules[place])
-    except (KeyError, AttributeError):
-        raise InputError(f"{file} was made from {path}; import {module} first") from None
-
-
-def imported(thing: Any) -> Any:
-    """Return what stands at an import path, and anything but a path as it is.
-
-    Raises
-    ------
-    InputError
-        If nothing stands there.
-    """
-    if not isinstance(thing, str):
-        return thing
-    check_import(thing)
-    try:
-        return pkgutil.resolve_name(thing)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"{thing!r} cannot be imported ({error}); give a path as mine.PointNet") from error
 
 
 def plain(value: Any) -> Any:

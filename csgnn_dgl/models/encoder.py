@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from csgnn_dgl.graphs.grid import ConcentricGrid
-from csgnn_dgl.models.base import imported
 from csgnn_dgl.models.recompute import recomputed
+from csgnn_dgl.models.trust import imported
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.forms import Form, check_features
 from csgnn_dgl.nn.pool import Reduction, SpherePool

@@ -6,18 +6,21 @@ import inspect
 import itertools
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import jsonargparse
 import lightning.pytorch as L
 import yaml
+from jsonargparse._common import parsing_settings  # set_parsing_settings has no way back
 from torch import nn
 
 from csgnn_dgl.data.text import check_name
 from csgnn_dgl.errors import InputError, one_sentence
-from csgnn_dgl.models.base import Place, checkpoint_file, import_path, imported, importing_only, plain, read_checkpoint
+from csgnn_dgl.models.base import Place, checkpoint_file, import_path, plain, read_checkpoint
+from csgnn_dgl.models.trust import EVERYTHING, PACKAGE, check_import, imported, nameable, names_of, reading, trusted
 from csgnn_dgl.training.task import Task
 
 Options = jsonargparse.Namespace
@@ -27,6 +30,32 @@ STAGES: dict[Stage, str] = {
     "validate": "Measure a checkpoint on the validation data.",
     "test": "Test a checkpoint on the test data.",
 }
+HARMLESS = tuple(
+    f"lightning.pytorch.callbacks.{name}"
+    for name in (
+        "DeviceStatsMonitor",
+        "EarlyStopping",
+        "GradientAccumulationScheduler",
+        "LearningRateMonitor",
+        "ModelSummary",
+        "StochasticWeightAveraging",
+        "Timer",
+        "TQDMProgressBar",
+    )
+)
+"""Classes of Lightning's that a config may name as well: they write no files and call nothing that is named."""
+
+CONFIG_HELP = (
+    "Path of a YAML file with options. Neither it nor a run or checkpoint may name classes from outside of this "
+    "package or write outside of the working folder, unless they are given here as well, or --trust."
+)
+
+CLASS_KEYS = {"class_path", "network", "callbacks", "logger", "strategy", "plugins", "profiler", "accelerator"}
+"""Options whose value may be the import path of a class; so may those be that begin with ``make_``."""
+
+WRITTEN = ("output", "trainer.default_root_dir")
+"""Options that say where files are written, of which some may be there already; a run gets a folder of its own."""
+
 TRAINER_DEFAULTS = {
     "logger": False,
     "num_sanity_val_steps": 0,
@@ -57,7 +86,7 @@ class Parser(jsonargparse.ArgumentParser):
 def parser_of(task: Task, stage: Stage, defaults: Mapping[str, Any] | None = None) -> Parser:
     """Return the parser of all options of a stage."""
     parser = Parser(description=STAGES[stage])
-    parser.add_argument("--config", "-c", action="config", help="Path of a YAML file with options.")
+    parser.add_argument("--config", "-c", action="config", help=CONFIG_HELP)
     parser.add_argument("--task", choices=[task.name], default=task.name, help="What is trained for.")
     parser.add_argument("--seed_everything", type=int, default=0, help="Seed of everything random.")
     parser.add_class_arguments(L.Trainer, "trainer", instantiate=False, fail_untyped=False, sub_configs=True)
@@ -101,9 +130,18 @@ def parse(parser: Parser, words: Sequence[str]) -> Options:
         If an option is unknown, or has a value that it cannot have.
     """
     try:
-        return parser.parse_args(list(words))
+        allowed: set[str] = set()
+        for option, value in itertools.pairwise(words):
+            if option == "--config":
+                allowed |= _allowed_in(
+                    *((json.loads(value), "the config") if value[0] == "{" else (read_yaml(value), value))
+                )
+        with _named_classes_only(allowed):
+            return parser.parse_args(list(words))
     except InputError as error:
         message = str(error)
+        if "import path denylist" in message:
+            message = "a class outside of this package is named; give --trust if you trust the file that names it"
         quoted = {text.split(".")[-1] for text in re.findall(r"['\"]([\w.-]+)['\"]", message)}
         named = [Path(value) for option, value in itertools.pairwise(words) if option == "--config" and value[0] != "{"]
         files = [path for path in named if quoted & keys_of(read_yaml(path))]
@@ -118,7 +156,101 @@ def instantiate(task: Task, stage: Stage, options: Options) -> Options:
         known = issubclass(kind, L.LightningModule)
         return kind(**arguments) if known else task.module.registry.build(kind, **arguments)
 
-    return parser_of(task, stage).instantiate(options, instantiators=[(make, nn.Module, True)])
+    with _named_classes_only(_allowed_in(options.as_dict(), "the config")), reading("the config"):
+        return parser_of(task, stage).instantiate(options, instantiators=[(make, nn.Module, True)])
+
+
+def class_paths(content: Any, key: str = "") -> set[str]:
+    """Collect the import paths that stand in options where classes are named."""
+    if isinstance(content, Mapping):
+        return set().union(*(class_paths(value, str(name)) for name, value in content.items()))
+    if isinstance(content, (list, tuple)):
+        return set().union(*(class_paths(value, key) for value in content))
+    names = key in CLASS_KEYS or key.startswith("make_")
+    return {content} if names and isinstance(content, str) and IMPORT_PATH.fullmatch(content) else set()
+
+
+def class_paths_of(words: Iterable[str]) -> set[str]:
+    """Collect the import paths of classes that somebody typed on a command line; what stands in files is none of it."""
+    found: set[str] = set()
+    key = ""
+    for word in words:
+        option, equals, value = word.partition("=")
+        if option.startswith("--"):
+            key = option.rstrip("+").rpartition(".")[2].lstrip("-")
+            key = "network" if key == "model" else key
+            if not equals:
+                continue
+            word = value
+        found |= class_paths(yaml.safe_load(word) if word[:1] in ("{", "[") else word, key)
+    return found
+
+
+def check_file(path: Place, content: Mapping[str, Any], given: Collection[str] = ()) -> None:
+    """Make sure that what a file of options asks for is nothing but a training: it may come from anywhere.
+
+    Parameters
+    ----------
+    path
+        The file, for the message.
+    content
+        The options in it.
+    given
+        Options that are given elsewhere, so that those of the file do not count.
+
+    Raises
+    ------
+    InputError
+        If it names a class that is neither this package's nor trusted, or writes outside of the working folder.
+    """
+    with reading(path):
+        for name in sorted(class_paths(content) - set(HARMLESS)):
+            check_import(name)
+    if EVERYTHING in trusted():
+        return
+    if content.get("resume") is not None:
+        raise InputError(f"{path} says resume = {content['resume']!r}; give --resume on the command line")
+    trainer = content.get("trainer")
+    found = {
+        **content,
+        "trainer.default_root_dir": trainer.get("default_root_dir") if isinstance(trainer, dict) else None,
+    }
+    for key in WRITTEN:
+        place = found.get(key)
+        outside = isinstance(place, str) and not Path(place).absolute().resolve().is_relative_to(Path.cwd().resolve())
+        if outside and key not in given:
+            raise InputError(
+                f"{path} says {key} = {place!r}, which is outside of the working folder; give --{key} on the command "
+                "line, or --trust"
+            )
+
+
+def _allowed_in(content: Any, place: Place) -> set[str]:
+    """Return the import paths of the classes in options, after making sure that they may be named."""
+    found: set[str] = set()
+    with reading(place):
+        for path in class_paths(content) - set(HARMLESS):
+            check_import(path)
+            found |= names_of(path)
+    return found
+
+
+@contextmanager
+def _named_classes_only(paths: Iterable[str]) -> Iterator[None]:
+    """Let jsonargparse import nothing but this package, these paths and what is trusted, wherever it reads a name."""
+    if EVERYTHING in trusted():
+        yield
+        return
+    kept = {key: parsing_settings[key] for key in ("import_path_verdicts", "import_paths_enforced")}
+    allowed = [PACKAGE, *sorted({*paths, *nameable()}.union(*map(names_of, HARMLESS)))]
+    try:
+        jsonargparse.set_parsing_settings(import_path_denylist=["*"], import_path_allowlist=allowed)
+        yield
+    finally:
+        parsing_settings.update(kept)
+
+
+IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
 
 def words_of(configs: Iterable[Place | Mapping[str, Any]]) -> list[str]:
@@ -166,29 +298,21 @@ def run_config(checkpoint: Path) -> dict[str, Any]:
     return read_yaml(beside) if beside.is_file() else {}
 
 
-def packages_in(config: Any) -> set[str]:
-    """Collect the packages that import paths in a config begin with."""
-    if isinstance(config, str):
-        return {config.partition(".")[0]}
-    values = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
-    return set().union(*map(packages_in, values))
-
-
 def config_of_checkpoint(place: Place, task: Task) -> dict[str, Any]:
     """Return the options that a checkpoint brings along: its network, and the data of the run folder around it.
 
     Raises
     ------
     InputError
-        If the checkpoint is that of another task, holds no model that is known here, or one whose module is neither
-        imported yet nor named in the config of the run.
+        If the checkpoint is that of another task, or holds no model that is known here or may be named; see
+        `csgnn_dgl.models.trust`.
     """
     path, registry = checkpoint_file(place), task.module.registry
     description = read_checkpoint(path)["csgnn"]
     if description["task"] != task.name:
         raise InputError(f"{path} holds no {registry.noun}; give a checkpoint that holds one")
     run, stored = run_config(path), description["config"]
-    with importing_only(path, packages_in(run)):
+    with reading(path):
         kind = registry.find(description["model"])
         for name in (name for name in stored if name.startswith("make_")):
             imported(stored[name])

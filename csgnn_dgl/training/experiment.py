@@ -18,17 +18,19 @@ from lightning.fabric.utilities.warnings import PossibleUserWarning
 
 import csgnn_dgl
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import Place, checkpoint_file, epochs_of, importing_only, read_checkpoint
+from csgnn_dgl.models.base import Place, checkpoint_file, epochs_of, read_checkpoint
+from csgnn_dgl.models.trust import reading, trusting
 from csgnn_dgl.training.config import (
+    WRITTEN,
     Options,
     Stage,
+    check_file,
+    class_paths,
     config_of_checkpoint,
     instantiate,
-    packages_in,
     parse,
     parser_of,
     read_yaml,
-    run_config,
     words_of,
 )
 from csgnn_dgl.training.data import EpochData
@@ -40,6 +42,9 @@ from csgnn_dgl.training.task import Task, find_task
 
 Config = Place | Mapping[str, Any]
 """A YAML file, or nested options."""
+
+LONGEST_NAME = 200
+"""Characters that the name of a run may have; file systems take 255 bytes, with a number behind it."""
 
 HINTS = (
     ("", PossibleUserWarning),
@@ -104,17 +109,27 @@ def fit(
     >>> print(compare(runs))
     """
     configs = [config] if isinstance(config, (str, os.PathLike, Mapping)) else list(config)
+    given = [item for item in [*configs, options] if isinstance(item, Mapping)]
     if resume is not None:
         run = resumable(resume, configs)
         configs, options = [run.config_file], {**options, "resume": str(run.path)}
-        with importing_only(run.last, packages_in(run.config)):
+        with reading(run.last):
             task = task or find_task(read_checkpoint(run.last)["csgnn"]["task"])
-    for item in [options, *reversed(configs)]:
-        task = task or (item if isinstance(item, Mapping) else read_yaml(item)).get("task")
-    if task is None:
-        raise InputError("the config names no task; give task, such as 'classification' or 'dos'")
-    chosen = find_task(task) if isinstance(task, str) else task
-    return Experiment(chosen, "fit", parse(parser_of(chosen, "fit"), words_of([*configs, options])), callbacks).fit()
+    with trusting(*class_paths(given)):
+        for item in [options, *reversed(configs)]:
+            if isinstance(item, Mapping):
+                task = task or item.get("task")
+                continue
+            content = read_yaml(item)
+            check_file(item, content, WRITTEN if resume is not None else {key for each in given for key in each})
+            if task is None and "task" in content:
+                with reading(item):
+                    task = find_task(str(content["task"]))
+        if task is None:
+            raise InputError("the config names no task; give task, such as 'classification' or 'dos'")
+        chosen = find_task(task) if isinstance(task, str) else task
+        words = words_of([*configs, options])
+        return Experiment(chosen, "fit", parse(parser_of(chosen, "fit"), words), callbacks).fit()
 
 
 def evaluate(
@@ -237,6 +252,7 @@ class Experiment:
             text = parser_of(task, stage).dump(options, skip_unset=False)
             named = [Path(str(file)).stem for file in options.config or [] if file is not None]
             name = options.name or next(iter(named), "run")
+            check_run_name(name)
             settings = task.monitor, task.mode, task.panels, text, options.resume
             self.folder = RunFolder(options.runs, name, *settings)
             self.guard = FiniteGuard(self.folder, options.skip_not_finite)
@@ -309,6 +325,13 @@ class Experiment:
                 signal.signal(signal.SIGINT, handler)
 
 
+def check_run_name(name: str) -> None:
+    """Raise InputError unless a name is that of a folder right in the folder of the runs."""
+    if name in ("", ".", "..") or len(name) > LONGEST_NAME or not name.isprintable() or {"/", "\\"} & set(name):
+        shown = name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}..."
+        raise InputError(f"--name is {shown!r}; give the name of one folder, without / (--runs says where it is made)")
+
+
 def results_of(tested: Mapping[str, Experiment]) -> Results:
     """Put what networks are worth, whose tests were run, into one form; they go by the names of their models."""
     first = next(iter(tested.values()))
@@ -331,11 +354,13 @@ def _of_run(
     place: Run | Place, task: Task | str | None, stage: Stage, callbacks: Sequence[L.Callback], options: dict[str, Any]
 ) -> Experiment:
     path = checkpoint_file(place.best if isinstance(place, Run) else place)
-    with importing_only(path, packages_in(run_config(path))):
-        task = task or read_checkpoint(path)["csgnn"]["task"]
-        chosen = find_task(task) if isinstance(task, str) else task
-    words = words_of([config_of_checkpoint(path, chosen), options])
-    return Experiment(chosen, stage, parse(parser_of(chosen, stage), words), callbacks)
+    if task is None:
+        with reading(path):
+            task = find_task(read_checkpoint(path)["csgnn"]["task"])
+    chosen = find_task(task) if isinstance(task, str) else task
+    with trusting(*class_paths(options)):
+        words = words_of([config_of_checkpoint(path, chosen), options])
+        return Experiment(chosen, stage, parse(parser_of(chosen, stage), words), callbacks)
 
 
 def _trainer(chosen: dict[str, Any], stage: Stage, callbacks: Sequence[L.Callback], progress: bool) -> L.Trainer:

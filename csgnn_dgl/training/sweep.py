@@ -21,7 +21,8 @@ import lightning.pytorch as L
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.base import Place, plain
-from csgnn_dgl.training.config import parse, parser_of, words_of
+from csgnn_dgl.models.trust import trusting
+from csgnn_dgl.training.config import class_paths, parse, parser_of, words_of
 from csgnn_dgl.training.experiment import evaluate, fit
 from csgnn_dgl.training.results import FILE, Results
 from csgnn_dgl.training.runs import Run
@@ -120,11 +121,18 @@ class Sweep:
     ----------
     folder
         The folder.
+
+    Attributes
+    ----------
+    trust
+        Import paths that the entries given to `begin` name: its trainings and tests may name them. What stands in
+        ``plan.json`` alone is that of a file; see `csgnn_dgl.models.trust`.
     """
 
     def __init__(self, folder: Place) -> None:
         self.folder = Path(folder)
         self.plan: dict[str, Any] = {}
+        self.trust: frozenset[str] = frozenset()
         if (self.folder / PLAN).is_file():
             self.plan = _read(self.folder / PLAN)
 
@@ -165,6 +173,7 @@ class Sweep:
         InputError
             If an option of an entry is unknown or wrong, if the folder holds another plan, or something else.
         """
+        self.trust = frozenset(class_paths([entry.config for entry in entries]))
         planned = [dataclasses.asdict(entry) for entry in entries]
         asked = plain({"budget": dataclasses.asdict(budget), "facts": facts, "entries": planned})
         if self.plan:
@@ -183,9 +192,10 @@ class Sweep:
             raise InputError(f"{twice} is there twice; give each once")
         for entry in entries:
             task = find_task(entry.config["task"])
-            if entry.run is None:
-                parse(parser_of(task, "fit"), words_of([entry.config]))
-            parse(parser_of(task, "test"), words_of([{"ckpt_path": entry.name, **entry.test}]))
+            with trusting(*self.trust):
+                if entry.run is None:
+                    parse(parser_of(task, "fit"), words_of([entry.config]))
+                parse(parser_of(task, "test"), words_of([{"ckpt_path": entry.name, **entry.test}]))
         self.plan = {"version": VERSION, "asked": asked, "epochs": {}, "seconds_per_epoch": {}, "processors": []}
         if budget.epochs is not None:
             self.plan["epochs"] = {entry.row: budget.epochs for entry in entries if entry.run is None}
@@ -233,11 +243,12 @@ class Sweep:
             raise InputError(f"--jobs is {jobs}; give a whole number of at least 1")
         failed: dict[str, str] = {}
         self._note_machine()
-        self._time_epochs(jobs, say, failed)
-        new = [entry for entry in self.entries if not self.finished(entry)]
-        for waits in (False, True):
-            chosen = [entry for entry in new if entry.waits == waits and entry.name not in failed]
-            self._carry_out(chosen, jobs, say, headline, failed)
+        with trusting(*self.trust):
+            self._time_epochs(jobs, say, failed)
+            new = [entry for entry in self.entries if not self.finished(entry)]
+            for waits in (False, True):
+                chosen = [entry for entry in new if entry.waits == waits and entry.name not in failed]
+                self._carry_out(chosen, jobs, say, headline, failed)
         return failed
 
     def _note_machine(self) -> None:

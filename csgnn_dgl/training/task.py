@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import check_import
+from csgnn_dgl.models.trust import check_import
 from csgnn_dgl.training.data import EpochData
 from csgnn_dgl.training.module import TrainingModule
 from csgnn_dgl.training.report import Section
@@ -65,8 +65,11 @@ def find_task(name: str) -> Task:
     """
     path = f"{name}.TASK" if "." in name else f"csgnn_dgl.tasks.{name}.TASK"
     if "." in name:
-        check_import(path)
+        check_import(path, Task)
     try:
-        return pkgutil.resolve_name(path)
+        found = pkgutil.resolve_name(path)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"there is no task {name!r} ({error}); give the import path of a package with TASK") from error
+    if not isinstance(found, Task):
+        raise InputError(f"{path} is no task; give the import path of a package with TASK")
+    return found

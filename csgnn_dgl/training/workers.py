@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from csgnn_dgl.errors import reason
+from csgnn_dgl.models.trust import trusted, trusting
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that libraries read when they are imported."""
@@ -84,7 +85,7 @@ def carry_out_jobs(jobs: Sequence[Job], at_once: int = 1) -> Generator[News]:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
                 ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(job, theirs), name=job.name)
+                process = context.Process(target=_work, args=(job, theirs, trusted()), name=job.name)
                 with _one_thread():
                     process.start()
                 theirs.close()
@@ -125,8 +126,8 @@ def _one_thread() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _work(job: Job, connection: Connection) -> None:
-    """Do a job and send what became of it."""
+def _work(job: Job, connection: Connection, trust: frozenset[str]) -> None:
+    """Do a job and send what became of it; files may name there what they may name here."""
     import torch
 
     from csgnn_dgl.allocator import keep_large_blocks
@@ -141,7 +142,8 @@ def _work(job: Job, connection: Connection) -> None:
     torch.set_num_threads(1)
     keep_large_blocks()
     try:
-        value = job.function(*job.arguments, lambda told: connection.send(News(job.name, "told", told)))
+        with trusting(*trust):
+            value = job.function(*job.arguments, lambda told: connection.send(News(job.name, "told", told)))
     except Exception as error:
         traceback.print_exc()
         connection.send(News(job.name, "failed", reason(error)))

@@ -18,6 +18,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import Environments
 from csgnn_dgl.models import AGNI, CLASSIFIERS, CSGNN, DOS_MODELS, Classifier, Model, Registry, base
 from csgnn_dgl.models.base import FORMAT, arguments_of, check_fits, checkpoint_file, plain, read_checkpoint
+from csgnn_dgl.models.trust import trusting
 from csgnn_dgl.tasks.classification import TASK
 from csgnn_dgl.tasks.dos import load_dos_model
 from csgnn_dgl.training import evaluate
@@ -140,7 +141,7 @@ def test_a_checkpoint_imports_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
         checkpoint = torch.load(tmp_path / f"{file}.ckpt", weights_only=True)
         checkpoint["csgnn"].update(change)
         torch.save(checkpoint, tmp_path / f"{file}.ckpt")
-        wanted = f"{file}.ckpt was made from {path}; import {path.rpartition('.')[0]} first"
+        wanted = f"{file}.ckpt names {path}, which is no class of this package"
         with pytest.raises(InputError, match=re.escape(wanted)):
             CLASSIFIERS.load(tmp_path / f"{file}.ckpt")
         with pytest.raises(InputError, match=re.escape(wanted)):
@@ -152,17 +153,28 @@ def test_a_checkpoint_imports_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
     checkpoint = torch.load(tmp_path / "task.ckpt", weights_only=True)
     checkpoint["csgnn"]["task"] = "foreign.nets"
     torch.save(checkpoint, tmp_path / "task.ckpt")
-    with pytest.raises(InputError, match="task.ckpt was made from foreign.nets"):
+    with pytest.raises(InputError, match="task.ckpt names foreign.nets"):
         evaluate(tmp_path / "task.ckpt")
     assert "foreign.nets" not in sys.modules
-    # one's own run may: its config names the package
+    # nor does the config of a run say what may be named; whoever reads it does
     (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "net.ckpt").rename(tmp_path / "run" / "checkpoints" / "best.ckpt")
-    with pytest.raises(InputError, match="best.ckpt was made from foreign.nets"):
-        config_of_checkpoint(tmp_path / "run", TASK)
     (tmp_path / "run" / "config.yaml").write_text("model: {network: {class_path: foreign.nets.Net}}")
-    network = config_of_checkpoint(tmp_path / "run", TASK)["model"]["network"]
+    with pytest.raises(InputError, match="best.ckpt names foreign.nets.Net"):
+        config_of_checkpoint(tmp_path / "run", TASK)
+    with trusting("foreign.nets.Net"):
+        network = config_of_checkpoint(tmp_path / "run", TASK)["model"]["network"]
     assert network["class_path"] == "tests.models.toys.Bag"
+
+
+@pytest.mark.parametrize("path", ["os.system", "csgnn_dgl.files.os.system", "torch.nn.Linear", "csgnn_dgl.data.load"])
+def test_a_checkpoint_names_nothing_but_modules_of_ours(tmp_path: Path, path: str) -> None:
+    CLASSIFIERS.write(tmp_path / "conv.ckpt", CSGNN(**CSGNN.tiny))
+    checkpoint = torch.load(tmp_path / "conv.ckpt", weights_only=True)
+    for change in ({"model": path}, {"config": {**CSGNN.tiny, "make_intra": path}}):
+        torch.save({**checkpoint, "csgnn": {**checkpoint["csgnn"], **change}}, tmp_path / "other.ckpt")
+        with pytest.raises(InputError, match=f"other.ckpt names {path}, which is no class of this package"):
+            CLASSIFIERS.load(tmp_path / "other.ckpt")
 
 
 def test_a_run_folder_stands_for_its_best_checkpoint(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models import CLASSIFIERS
 from csgnn_dgl.models.base import plain
+from csgnn_dgl.models.trust import trusting
 from csgnn_dgl.tasks.classification.comparison_figure import comparison_figure
 from csgnn_dgl.tasks.classification.data import ModelNetData
 from csgnn_dgl.tasks.classification.evaluation import mcnemar_p, wilson_interval
@@ -163,7 +164,7 @@ def measure_costs(sweep: Sweep, say: Callable[[str], None]) -> None:
     for entry in missing:
         arguments = (str(sweep.trained(entry).path), dict(entry.test.get("data", {})))
         work.append(Job(entry.row, measure_cost, arguments, sweep.folder / "logs" / f"{entry.row}.log"))
-    with closing(carry_out_jobs(work)) as every:
+    with trusting(*sweep.trust), closing(carry_out_jobs(work)) as every:
         for news in every:
             if news.kind == "failed":
                 say(f"the inference of {news.name} could not be timed: {news.value}")

@@ -12,7 +12,8 @@ from torch import nn
 
 from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.models import CLASSIFIERS
-from csgnn_dgl.models.base import checkpoint_file, imported, read_checkpoint
+from csgnn_dgl.models.base import checkpoint_file, read_checkpoint
+from csgnn_dgl.models.trust import imported
 from csgnn_dgl.tasks.classification.audit import Classify
 from csgnn_dgl.tasks.classification.data import PROTOCOLS, Validation
 from csgnn_dgl.tasks.classification.task import TASK
