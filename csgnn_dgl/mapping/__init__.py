@@ -7,6 +7,7 @@ from csgnn_dgl.mapping.location import TriangleLocator
 from csgnn_dgl.mapping.nearest import NearestVertexMapping
 from csgnn_dgl.mapping.neighbours import NeighbourMapping
 from csgnn_dgl.mapping.prism import PrismMapping
+from csgnn_dgl.mapping.reading import GridReading
 from csgnn_dgl.mapping.shell import ShellMapping
 
 MAPPINGS: dict[str, type[PrismMapping] | type[ShellMapping]] = {"prism": PrismMapping, "shell": ShellMapping}
@@ -19,6 +20,7 @@ __all__ = [
     "MAPPINGS",
     "NEIGHBOUR_MAPPINGS",
     "Environments",
+    "GridReading",
     "InterpolatedMapping",
     "NearestVertexMapping",
     "NeighbourMapping",

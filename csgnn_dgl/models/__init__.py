@@ -17,6 +17,7 @@ from csgnn_dgl.models.classifiers import (
 )
 from csgnn_dgl.models.dos import AGNI, CSGNNDOS, DOS_MODELS, DOSModel, SchNet, StructureMean
 from csgnn_dgl.models.encoder import ConcentricEncoder
+from csgnn_dgl.models.segmenters import SEGMENTERS, CSGNNParts, Segmenter
 
 __all__ = [
     "AGNI",
@@ -27,7 +28,9 @@ __all__ = [
     "DOS_MODELS",
     "PRIN",
     "RIGCN",
+    "SEGMENTERS",
     "SFCNN",
+    "CSGNNParts",
     "Classifier",
     "ConcentricEncoder",
     "DOSModel",
@@ -38,6 +41,7 @@ __all__ = [
     "Registry",
     "SPHNet",
     "SchNet",
+    "Segmenter",
     "ShellNet",
     "StructureMean",
 ]

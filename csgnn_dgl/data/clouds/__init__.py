@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from csgnn_dgl.data.clouds.download import download_modelnet40
     from csgnn_dgl.data.clouds.folders import read_cloud, read_folder
     from csgnn_dgl.data.clouds.modelnet import read_modelnet40
+    from csgnn_dgl.data.clouds.parts import PartClouds
     from csgnn_dgl.data.clouds.records import PointClouds
-    from csgnn_dgl.data.clouds.shapes import BUILTIN_CLASSES, builtin_shapes
+    from csgnn_dgl.data.clouds.shapes import BUILTIN_CLASSES, builtin_parts, builtin_shapes
     from csgnn_dgl.data.clouds.sources import load
     from csgnn_dgl.data.clouds.split import stratified_split
     from csgnn_dgl.data.clouds.transform import CloudTransform
@@ -34,8 +35,10 @@ __all__ = [
     "CloudDataset",
     "CloudTransform",
     "Draws",
+    "PartClouds",
     "PointClouds",
     "TestRotation",
+    "builtin_parts",
     "builtin_shapes",
     "centre_clouds",
     "download_modelnet40",
@@ -56,8 +59,9 @@ __getattr__, __dir__ = lazy_names(
         "download": "download_modelnet40",
         "folders": "read_cloud read_folder",
         "modelnet": "read_modelnet40",
+        "parts": "PartClouds",
         "records": "PointClouds",
-        "shapes": "BUILTIN_CLASSES builtin_shapes",
+        "shapes": "BUILTIN_CLASSES builtin_parts builtin_shapes",
         "sources": "load",
         "split": "stratified_split",
         "transform": "CloudTransform centre_clouds scale_to_unit_ball",

@@ -2,13 +2,15 @@
 
 import zlib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from csgnn_dgl.data.clouds.objects import CLASSES
+from csgnn_dgl.data.clouds.objects import CLASSES, PARTS
+from csgnn_dgl.data.clouds.parts import PartClouds
 from csgnn_dgl.data.clouds.records import PointClouds
-from csgnn_dgl.data.clouds.sampling import sample_mesh
+from csgnn_dgl.data.clouds.sampling import sample_faces
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
@@ -55,47 +57,117 @@ def builtin_shapes(
     InputError
         If `split` is unknown, `num_points` below 2 or `seed` negative.
     """
-    check_split(split, CLOUD_SPLITS, "the built-in data set")
-    if num_points < 2:
-        raise InputError(f"num_points is {num_points}; ask the built-in data set for at least 2 points per shape.")
-    if seed < 0:
-        raise InputError(f"the seed of the built-in data set is {seed}; give a whole number from 0.")
+    points = _made("points", split, num_points, seed, cache, progress)["points"]
     count = SHAPES_PER_CLASS[split]
-    path = cache_folder() / f"builtin-v{VERSION}-{split}-{num_points}-{seed}.npz" if cache else None
-    points = _read_cache(path, (len(CLASSES) * count, num_points, 3)) if path else None
-    if points is None:
-        keys = [(name, number) for name in CLASSES for number in range(count)]
-        shown = progress_bar(keys, desc=f"making {split} shapes", unit="shape", disable=not progress)
-        points = np.stack([make_shape(name, split, number, num_points, seed) for name, number in shown])
-        if path:
-            _write_cache(path, points)
     labels = np.repeat(np.arange(len(CLASSES)), count)
     names = tuple(f"{name}/{number:03d}" for name in CLASSES for number in range(count))
     return PointClouds(points, labels, BUILTIN_CLASSES, names, source=f"built-in shapes ({split})")
 
 
+def builtin_parts(
+    split: str, num_points: int = 1024, seed: int = 0, cache: bool = True, progress: bool = False
+) -> PartClouds:
+    """Return the same shapes, each point with the part of the object that it lies on.
+
+    Parameters, cache and errors are those of :func:`builtin_shapes`. The parts are numbered class by class: those of an
+    airplane come first, those of a vase last, each class with parts of its own.
+
+    Returns
+    -------
+    PartClouds
+        The points of :func:`builtin_shapes`; parts (shapes, num_points) int64.
+    """
+    made = _made("parts", split, num_points, seed, cache, progress)
+    labels = np.repeat(np.arange(len(CLASSES)), SHAPES_PER_CLASS[split])
+    names = tuple(f"{name}/{number:03d}" for name in CLASSES for number in range(SHAPES_PER_CLASS[split]))
+    return PartClouds(
+        made["points"],
+        labels,
+        BUILTIN_CLASSES,
+        names,
+        source=f"built-in shapes ({split})",
+        parts=made["parts"].astype(np.int64),
+        part_names=tuple(name for own in PARTS.values() for name in own),
+        part_classes=np.repeat(np.arange(len(PARTS)), [len(own) for own in PARTS.values()]),
+    )
+
+
+class Shape(NamedTuple):
+    """The surface of an object at sampled points.
+
+    Attributes
+    ----------
+    points
+        (num_points, 3) float32, z up.
+    parts
+        (num_points,) uint8, the part each point lies on, numbered as in :func:`builtin_parts`.
+    """
+
+    points: NDArray[np.float32]
+    parts: NDArray[np.uint8]
+
+
 def make_shape(name: str, split: str, number: int, num_points: int = 1024, seed: int = 0) -> NDArray[np.float32]:
     """Make one cloud of the class `name`: (num_points, 3), z up."""
+    return make_surface(name, split, number, num_points, seed).points
+
+
+def make_surface(name: str, split: str, number: int, num_points: int = 1024, seed: int = 0) -> Shape:
+    """Make one cloud of the class `name` with all that is known of its points."""
     rng = np.random.default_rng([seed, zlib.crc32(name.encode()), CLOUD_SPLITS.index(split), number])
     solid = CLASSES[name](rng).stretched(*np.exp(rng.uniform(-LARGEST_STRETCH, LARGEST_STRETCH, 3)))
-    return sample_mesh(Path(name), solid.vertices, solid.faces, num_points, rng).astype(np.float32)
+    points, face = sample_faces(Path(name), solid.vertices, solid.faces, num_points, rng)
+    first = sum(len(own) for own in list(PARTS.values())[: list(PARTS).index(name)])
+    place = {part: first + index for index, part in enumerate(PARTS[name])}
+    parts = [place[part] for part in np.asarray(solid.parts)[face].tolist()]
+    return Shape(points.astype(np.float32), np.array(parts, dtype=np.uint8))
 
 
-def _read_cache(path: Path, shape: tuple[int, int, int]) -> NDArray[np.float32] | None:
-    """Return the cached points, or None where there are none or the file is not what was written."""
+CACHES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "points": ("builtin", ("points",)),
+    "parts": ("builtin-parts", ("points", "parts")),
+}
+"""How the files of the cache begin, and what of a :class:`Shape` they hold."""
+
+
+def _made(kind: str, split: str, num_points: int, seed: int, cache: bool, progress: bool) -> dict[str, NDArray[Any]]:
+    """Return fields of all shapes of a split, from the cache or made anew."""
+    check_split(split, CLOUD_SPLITS, "the built-in data set")
+    if num_points < 2:
+        raise InputError(f"num_points is {num_points}; ask the built-in data set for at least 2 points per shape.")
+    if seed < 0:
+        raise InputError(f"the seed of the built-in data set is {seed}; give a whole number from 0.")
+    begin, fields = CACHES[kind]
+    keys = [(name, number) for name in CLASSES for number in range(SHAPES_PER_CLASS[split])]
+    path = cache_folder() / f"{begin}-v{VERSION}-{split}-{num_points}-{seed}.npz" if cache else None
+    found = _read_cache(path, fields, (len(keys), num_points)) if path else None
+    if found is None:
+        shown = progress_bar(keys, desc=f"making {split} shapes", unit="shape", disable=not progress)
+        shapes = [make_surface(name, split, number, num_points, seed) for name, number in shown]
+        found = {field: np.stack([getattr(shape, field) for shape in shapes]) for field in fields}
+        if path:
+            _write_cache(path, found)
+    return found
+
+
+def _read_cache(path: Path, fields: tuple[str, ...], shape: tuple[int, int]) -> dict[str, NDArray[Any]] | None:
+    """Return the cached fields, or None where there are none or the file is not what was written."""
     try:
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            points = file["points"]
+            found = {field: file[field] for field in fields}
     except Exception:  # missing, truncated, overwritten: each breaks the archive in its own way
         return None
-    fine = points.shape == shape and points.dtype == np.float32 and bool(np.isfinite(points).all())
-    return points if fine else None
+    for field, values in found.items():
+        wanted = (shape, np.uint8) if field == "parts" else ((*shape, 3), np.float32)
+        if (values.shape, values.dtype) != wanted or not np.isfinite(values).all():
+            return None
+    return found
 
 
-def _write_cache(path: Path, points: NDArray[np.float32]) -> None:
-    """Keep the points; without a folder to write to, do without."""
+def _write_cache(path: Path, found: dict[str, NDArray[Any]]) -> None:
+    """Keep what was made; without a folder to write to, do without."""
     try:
         with atomic_write(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, points=points)
+            np.savez(file, **found)  # type: ignore[arg-type]
     except OSError:
         pass

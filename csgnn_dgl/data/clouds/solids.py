@@ -1,7 +1,7 @@
 """Building blocks of the built-in shapes: small meshes that are moved, turned, stretched and put together."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -22,18 +22,28 @@ class Solid:
         Coordinates, (vertices, 3) float64.
     faces
         Triangles as indices into `vertices`, (faces, 3) int64.
+    parts
+        Name of the part that each triangle belongs to, (faces,); one name for all, or "" where it belongs to none.
     """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
+    parts: NDArray[np.str_] | str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parts", np.broadcast_to(np.asarray(self.parts, dtype=str), len(self.faces)))
+
+    def called(self, part: str) -> "Solid":
+        """Return the solid as a part of this name, whatever its triangles belonged to."""
+        return replace(self, parts=part)
 
     def moved(self, x: float = 0.0, y: float = 0.0, z: float = 0.0) -> "Solid":
         """Return the solid shifted by (x, y, z)."""
-        return Solid(self.vertices + np.array([x, y, z]), self.faces)
+        return replace(self, vertices=self.vertices + np.array([x, y, z]))
 
     def stretched(self, x: float, y: float, z: float) -> "Solid":
         """Return the solid with each axis scaled by its factor."""
-        return Solid(self.vertices * np.array([x, y, z]), self.faces)
+        return replace(self, vertices=self.vertices * np.array([x, y, z]))
 
     def turned(self, axis: str, degrees: float) -> "Solid":
         """Return the solid rotated about the axis ``"x"``, ``"y"`` or ``"z"`` through the origin."""
@@ -43,7 +53,7 @@ class Solid:
         vertices = self.vertices.copy()
         vertices[:, first] = cosine * self.vertices[:, first] - sine * self.vertices[:, second]
         vertices[:, second] = sine * self.vertices[:, first] + cosine * self.vertices[:, second]
-        return Solid(vertices, self.faces)
+        return replace(self, vertices=vertices)
 
     def mesh(self) -> trimesh.Trimesh:
         """Return the solid as a trimesh mesh."""
@@ -56,6 +66,7 @@ def join(parts: Sequence[Solid]) -> Solid:
     return Solid(
         np.concatenate([part.vertices for part in parts]),
         np.concatenate([part.faces + offset for part, offset in zip(parts, offsets, strict=True)]),
+        np.concatenate([np.asarray(part.parts) for part in parts]),
     )
 
 
@@ -87,10 +98,17 @@ def rod(start: ArrayLike, end: ArrayLike, radius: float) -> Solid:
     return Solid(vertices, _unit_cylinder().faces)
 
 
-def turned_profile(radii: ArrayLike, heights: ArrayLike) -> Solid:
+def turned_profile(radii: ArrayLike, heights: ArrayLike, parts: Sequence[str] | str = "") -> Solid:
     """Make the surface that a line through the points (radius, height) sweeps about the z axis.
 
     It is closed where the line starts and ends on the axis, and faces outward where the line goes up.
+
+    Parameters
+    ----------
+    radii, heights
+        The points, (points,) each.
+    parts
+        Name of the part that each piece of the line makes, (points - 1,), or one for all.
     """
     line = np.stack([np.asarray(radii, dtype=np.float64), np.asarray(heights, dtype=np.float64)], axis=1)
     angles = 2 * np.pi * np.arange(SECTIONS) / SECTIONS
@@ -103,7 +121,9 @@ def turned_profile(radii: ArrayLike, heights: ArrayLike) -> Solid:
     index[line[:, 0] == 0.0] = index[line[:, 0] == 0.0, :1]
     faces = index.ravel()[_tube_faces(len(line), SECTIONS)]
     whole = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
-    return Solid(rings.reshape(-1, 3), faces[whole])
+    piece = np.tile(np.repeat(np.arange(len(line) - 1), SECTIONS), 2)
+    names = np.broadcast_to(np.asarray(parts, dtype=str), len(line) - 1)
+    return Solid(rings.reshape(-1, 3), faces[whole], names[piece[whole]])
 
 
 def loft(lower: ArrayLike, upper: ArrayLike) -> Solid:
