@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LEFTOVER = ".part-"
+"""What the names of files begin with that are being written."""
+
 
 @contextmanager
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -20,11 +23,12 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     ------
     Path
         An empty file in the same folder, with the same suffix. If the block raises, it is removed and whatever
-        stood at `path` before stays as it was.
+        stood at `path` before stays as it was. The content is on the disk before the name is, so that not even a loss
+        of power leaves half a file; see `remove_leftovers` for what a killed process leaves.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)
+    handle, name = tempfile.mkstemp(prefix=LEFTOVER, suffix=target.suffix, dir=target.parent)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -32,9 +36,26 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
+        _to_disk(temporary)
         temporary.replace(target)
+        _to_disk(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or the list of names in a folder, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Remove what killed processes left half written in a folder and those in it; nobody may be writing there."""
+    for path in Path(folder).rglob(f"{LEFTOVER}*"):
+        path.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

@@ -15,6 +15,7 @@ from csgnn_dgl.notes import LOGGER
 
 USER_ERROR = 2
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 
 def on_first_process() -> bool:
@@ -50,6 +51,13 @@ def guarded(program: Callable[[], int]) -> int:
     except InputError as error:
         message = one_sentence(str(error)).encode("utf-8", "backslashreplace").decode("utf-8")
         print(f"error: {message}", file=sys.stderr)
+        return USER_ERROR
+    except BrokenPipeError:  # nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"error: {place}{one_sentence(error.strerror or str(error))}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

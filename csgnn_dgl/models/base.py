@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import io
 import itertools
 import os
 import pkgutil
@@ -18,6 +19,7 @@ from torch import nn
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.trust import check_import, reading, registered
+from csgnn_dgl.seal import is_sealed, write_sealed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -210,8 +212,7 @@ class Registry(Mapping[str, type[Kind]]):
     def write(self, path: Place, model: nn.Module, **facts: Any) -> None:
         """Write the checkpoint of a model, with `facts` in its description."""
         weights = {f"{PREFIX}{name}": value for name, value in model.state_dict().items()}
-        with atomic_write(path) as file:
-            torch.save({"csgnn": self.describe(model, **facts), "state_dict": weights}, file)
+        write_checkpoint(path, {"csgnn": self.describe(model, **facts), "state_dict": weights})
 
     def load(self, place: Place, map_location: str | torch.device = "cpu") -> Kind:
         """Load a trained model; see :meth:`Model.from_checkpoint`."""
@@ -324,6 +325,14 @@ def checkpoint_file(place: Place) -> Path:
     return path / "checkpoints" / "best.ckpt" if path.is_dir() else path
 
 
+def write_checkpoint(path: Place, checkpoint: Mapping[str, Any]) -> None:
+    """Write a checkpoint of tensors and plain values, whole and with a checksum."""
+    content = io.BytesIO()
+    torch.save(dict(checkpoint), content)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        write_sealed(content.getbuffer(), file)
+
+
 def read_checkpoint(place: Place) -> dict[str, Any]:
     """Read a checkpoint on the CPU without unpickling anything but tensors and plain values.
 
@@ -346,6 +355,12 @@ def read_checkpoint(place: Place) -> dict[str, Any]:
     file = checkpoint_file(place)
     if not file.is_file():
         raise InputError(f"{file}: there is no such checkpoint; give the path of a .ckpt file or of a run folder")
+    try:
+        is_sealed(file)
+    except ValueError as error:
+        raise InputError(f"{file} is damaged: {error}; give another one") from error
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}); give another one") from error
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:

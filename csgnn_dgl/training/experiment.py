@@ -113,8 +113,9 @@ def fit(
     if resume is not None:
         run = resumable(resume, configs)
         configs, options = [run.config_file], {**options, "resume": str(run.path)}
-        with reading(run.last):
-            task = task or find_task(read_checkpoint(run.last)["csgnn"]["task"])
+        whole = run.whole()
+        with reading(whole):
+            task = task or find_task(read_checkpoint(whole)["csgnn"]["task"])
     with trusting(*class_paths(given)):
         for item in [options, *reversed(configs)]:
             if isinstance(item, Mapping):
@@ -212,10 +213,14 @@ def resumable(place: Run | Place, configs: Sequence[Any] = ()) -> Run:
     run = Run.at(place)
     if configs:
         raise InputError(f"--resume {run.path} goes on under the run's own config; leave --config out")
+    if not isinstance(place, Run) and Path(place).suffix == ".ckpt" and Path(place).name != run.last.name:
+        raise InputError(
+            f"--resume {place}: a run goes on from its last checkpoint only, and this is another one; give {run.path}"
+        )
     for path in (run.config_file, run.last):
-        if not path.is_file():
+        if not (path.is_file() or (path == run.last and run.previous.is_file())):
             raise InputError(f"{run.path} cannot be resumed: it has no {path.relative_to(run.path)}; name a run folder")
-    read_checkpoint(run.last)
+    run.whole()
     read_yaml(run.config_file)
     return run
 
@@ -280,6 +285,13 @@ class Experiment:
         except KeyboardInterrupt as stop:
             begun = self.folder.begun
             raise Interrupted(begun if begun is not None and begun.last.is_file() else None) from stop
+        except OSError as error:
+            begun = self.folder.begun
+            kept = begun is not None and begun.last.is_file()
+            last = f"{begun.last} is whole, so go on later with --resume" if begun and kept else "nothing was kept"
+            raise InputError(
+                f"{error.filename or self.options.runs}: {error.strerror or error}; the training has stopped and {last}"
+            ) from error
         except (ValueError, RuntimeError) as error:
             if not isinstance(error, InputError):
                 self.guard.explain(self.trainer, self.module)

@@ -5,22 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as L
+from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.files import atomic_write
-from csgnn_dgl.models.base import Place, first_not_finite
+from csgnn_dgl.files import atomic_write, remove_leftovers
+from csgnn_dgl.models.base import Place, first_not_finite, read_checkpoint, write_checkpoint
 from csgnn_dgl.notes import note
 from csgnn_dgl.training.config import read_yaml
 from csgnn_dgl.training.figures import history_figure
 from csgnn_dgl.training.lettering import save_figure
+from csgnn_dgl.training.lock import FolderLock
 from csgnn_dgl.training.results import FILE, Results
 
 
@@ -76,6 +80,31 @@ class Run:
         return self.path / "checkpoints" / "best.ckpt"
 
     @property
+    def previous(self) -> Path:
+        """Checkpoint before the last one."""
+        return self.path / "checkpoints" / "previous.ckpt"
+
+    def whole(self) -> Path:
+        """Return the last checkpoint, or its predecessor where the last one is damaged or missing.
+
+        Raises
+        ------
+        InputError
+            If neither can be used; it says why the last one cannot.
+        """
+        try:
+            read_checkpoint(self.last)
+        except InputError:
+            try:
+                read_checkpoint(self.previous)
+            except InputError:
+                pass
+            else:
+                return self.previous
+            raise
+        return self.last
+
+    @property
     def config_file(self) -> Path:
         """The file of the config."""
         return self.path / "config.yaml"
@@ -127,19 +156,21 @@ def epoch_is_whole(trainer: L.Trainer) -> bool:
 class RunFolder(Checkpoint):
     """Keeps the folder of a training run.
 
-    ==========================  ==================================================================================
-    ``config.yaml``             the resolved config, as given
-    ``checkpoints/last.ckpt``   after every epoch: everything needed to go on exactly
-    ``checkpoints/best.ckpt``   the epoch with the best `monitor` (equal ones: the lower validation loss)
-    ``history.json``            what was measured in each epoch; optimiser steps, seconds and CPU seconds until then
-    ``tensorboard/``            the same, and every step's loss and rate, for TensorBoard
-    ``curve.png``               the same over the epochs: when the training ends, or is interrupted and can still say so
-    ==========================  ==================================================================================
+    ============================= ================================================================================
+    ``config.yaml``               the resolved config, as given
+    ``checkpoints/last.ckpt``     after every epoch: everything needed to go on exactly
+    ``checkpoints/previous.ckpt`` the one before it, for when that one is damaged
+    ``checkpoints/best.ckpt``     the epoch with the best `monitor` (equal ones: the lower validation loss)
+    ``history.json``              what was measured in each epoch; optimiser steps, seconds and CPU seconds until then
+    ``tensorboard/``              the same, and every step's loss and rate, for TensorBoard
+    ``curve.png``                 the same over the epochs: when the training ends, or is interrupted in good order
+    ``.lock``                     who trains in the folder
+    ============================= ================================================================================
 
     The folder is made when data and model have been built and training is about to begin. An existing one is never
-    written over: a new run gets the next free number instead, and only `resume` continues one. Every file is written to
-    a temporary name and renamed. An epoch that a limit on time or steps cuts short is not kept: a resumed run begins it
-    anew and ends where an uninterrupted one does.
+    written over: a new run gets the next free number instead, and only `resume` continues one, under a lock. Every file
+    is written to a temporary name beside it and renamed; checkpoints have a checksum. An epoch that a limit on time or
+    steps cuts short is not kept: a resumed run begins it anew and ends where an uninterrupted one does.
 
     Parameters
     ----------
@@ -175,6 +206,7 @@ class RunFolder(Checkpoint):
         self.history: list[dict[str, float]] = []
         self.best: dict[str, float] | None = None
         self.seconds = self.cpu_seconds = 0.0
+        self.lock: FolderLock | None = None
         self._ready = False
         self._epoch_start = time.perf_counter(), time.process_time()
 
@@ -189,13 +221,37 @@ class RunFolder(Checkpoint):
         """Make the folder (on one process) and attach the TensorBoard log."""
         if stage != "fit" or self._ready:
             return
-        if self.begun is None:
-            made = str(claim_folder(self.root, self.name)) if trainer.is_global_zero else ""
-            self.begun = Run(Path(trainer.strategy.broadcast(made)))
-            if trainer.is_global_zero:
-                _write_text(self.run.config_file, self.config)
+        made, refused = self._make() if trainer.is_global_zero else ("", "")
+        made, refused = trainer.strategy.broadcast((made, refused))
+        if refused:
+            raise InputError(refused)
+        self.begun = Run(Path(made))
+        trainer.strategy.checkpoint_io = SealedCheckpoints()
         trainer.loggers = [*trainer.loggers, TensorBoardLogger(self.run.path, name="tensorboard", version="")]
         self._ready = True
+
+    def _make(self) -> tuple[str, str]:
+        """Make the folder, or see that the begun one can be gone on with; return it, or why not."""
+        try:
+            new = self.begun is None
+            run = Run(claim_folder(self.root, self.name)) if self.begun is None else self.begun
+            self.lock = FolderLock(run.path)
+            self.lock.acquire()
+            if new:
+                _write_text(run.config_file, self.config)
+            else:
+                remove_leftovers(run.path)
+                repair(run)
+        except InputError as error:
+            return "", str(error)
+        except OSError as error:
+            return "", f"{error.filename or self.root}: {error.strerror}; free space, or choose another folder (--runs)"
+        return str(run.path), ""
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Let others train in the folder."""
+        if stage == "fit" and self.lock is not None:
+            self.lock.release()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
@@ -235,7 +291,11 @@ class RunFolder(Checkpoint):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Draw what there is of it."""
-        self.on_train_end(trainer, pl_module)
+        try:
+            if not isinstance(exception, OSError):
+                self.on_train_end(trainer, pl_module)
+        finally:
+            self.teardown(trainer, pl_module, "fit")
 
     def state_dict(self) -> dict[str, Any]:
         """History, best epoch and time so far."""
@@ -260,10 +320,47 @@ class RunFolder(Checkpoint):
                 f"epoch {trainer.current_epoch + 1}: the weights {name} are not finite and no checkpoint is written; "
                 f"{self.run.last} is the last finite one, if it is there; lower model.learning_rate"
             )
-        temporary = path.with_name(f".{path.name}.part")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            temporary.replace(path)
+        if path == self.run.last and trainer.is_global_zero and path.is_file():
+            second_name(path, self.run.previous)
+        trainer.save_checkpoint(path)
+
+
+class SealedCheckpoints(TorchCheckpointIO):
+    """How Lightning writes checkpoints here: beside the target, through to the disk, with a checksum."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Place, storage_options: Any = None) -> None:
+        """Write one."""
+        write_checkpoint(path, checkpoint)
+
+
+def second_name(path: Path, name: Path) -> None:
+    """Give a file a second name, also where something has that name."""
+    with atomic_write(name) as temporary:
+        temporary.unlink()
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without links
+            shutil.copyfile(path, temporary)
+
+
+def repair(run: Run) -> None:
+    """Put the predecessor of a damaged or missing last checkpoint in its place, and say so.
+
+    Raises
+    ------
+    InputError
+        If there is none that can be used.
+    """
+    whole = run.whole()
+    if whole == run.last:
+        return
+    if run.last.exists():
+        damaged = run.last.with_name("damaged.ckpt")
+        run.last.replace(damaged)
+        note(run.last, f"is damaged and kept as {damaged.name}; the training goes on from {whole.name}, which is older")
+    else:
+        note(run.last, f"is missing; the training goes on from {whole.name}")
+    second_name(whole, run.last)
 
 
 def _write_text(path: Path, text: str) -> None:

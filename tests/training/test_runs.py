@@ -1,15 +1,36 @@
+import errno
 import os
 
+import lightning.pytorch as L
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
 
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.models import base
+from csgnn_dgl.models.base import read_checkpoint
 from csgnn_dgl.training import Run, RunFolder
+from csgnn_dgl.training.experiment import resumable
 from csgnn_dgl.training.figures import history_figure
 from csgnn_dgl.training.runs import claim_folder
-from tests.tiny_training import Stop
+from tests.tiny_training import Stop, assert_same_weights
+
+
+class Full(L.Callback):
+    """Leave no room on the disk from the second epoch on."""
+
+    def __init__(self, monkeypatch):
+        self.monkeypatch = monkeypatch
+
+    def on_train_epoch_start(self, trainer, module):
+        if trainer.current_epoch == 1:
+            self.monkeypatch.setattr(base, "write_sealed", self.write)
+
+    @staticmethod
+    def write(content, file):
+        file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), file.name)
 
 
 def test_a_run_leaves_a_complete_folder(build, figures):
@@ -19,7 +40,8 @@ def test_a_run_leaves_a_complete_folder(build, figures):
     assert run == folder.run == Run.at(folder.run.path)
     names = {path.relative_to(run.path).as_posix() for path in run.path.rglob("*") if path.is_file()}
     names = {name for name in names if not name.startswith("tensorboard/")}
-    assert names == {"config.yaml", "history.json", "curve.png", "checkpoints/best.ckpt", "checkpoints/last.ckpt"}
+    kept = {f"checkpoints/{name}.ckpt" for name in ("best", "last", "previous")}
+    assert names == {"config.yaml", "history.json", "curve.png", ".lock", *kept}
     assert run.config == {"seed_everything": 5}
     assert run.history == folder.history
     assert [entry["epoch"] for entry in run.history] == [0, 1]
@@ -111,3 +133,47 @@ def test_results_find_a_free_folder(tmp_path):
         (tmp_path / name).touch()
     assert run.free_folder() == tmp_path / "test-3"
     assert Run.at(tmp_path / "alone.ckpt") == run
+
+
+def test_a_damaged_checkpoint_is_noticed_and_its_predecessor_used(build, caplog):
+    trainer, straight, data, _ = build("straight", max_epochs=3)
+    trainer.fit(straight, datamodule=data)
+    trainer, model, data, folder = build(max_epochs=2)
+    trainer.fit(model, datamodule=data)
+    run = folder.run
+    assert [read_checkpoint(file)["epoch"] for file in (run.last, run.previous)] == [1, 0]
+    content = bytearray(run.last.read_bytes())
+    content[len(content) // 2] ^= 4
+    run.last.write_bytes(content)
+    (run.path / "checkpoints" / ".part-left").touch()
+    with pytest.raises(InputError, match=r"last.ckpt is damaged: its checksum does not fit"):
+        read_checkpoint(run.last)
+    assert run.whole() == run.previous
+    trainer, resumed, data, _ = build(max_epochs=3, resume=run)
+    trainer.fit(resumed, datamodule=data, ckpt_path=str(run.last), weights_only=True)
+    assert "is damaged and kept as damaged.ckpt; the training goes on from previous.ckpt" in caplog.text
+    assert_same_weights(straight, resumed)
+    names = {path.name for path in (run.path / "checkpoints").iterdir()}
+    assert names == {"best.ckpt", "last.ckpt", "previous.ckpt", "damaged.ckpt"}
+    for file in (run.last, run.previous):
+        file.unlink()
+    with pytest.raises(InputError, match="last.ckpt: there is no such checkpoint"):
+        run.whole()
+
+
+def test_a_run_goes_on_from_its_last_checkpoint_only(build):
+    trainer, model, data, folder = build(max_epochs=1)
+    trainer.fit(model, datamodule=data)
+    run = folder.run
+    assert resumable(run) == resumable(run.path) == resumable(run.last) == run
+    with pytest.raises(InputError, match=f"best.ckpt: a run goes on from its last checkpoint only.*; give {run.path}"):
+        resumable(run.best)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(build, monkeypatch):
+    trainer, model, data, folder = build(callbacks=[Full(monkeypatch)])
+    with pytest.raises(OSError, match="No space left"):
+        trainer.fit(model, datamodule=data)
+    monkeypatch.undo()
+    assert read_checkpoint(folder.run.last)["epoch"] == 0
+    assert not list(folder.run.path.rglob(".part-*"))
