@@ -16,7 +16,7 @@ from pathlib import Path
 from csgnn_dgl.files import atomic_write, cache_folder
 
 SOURCES = Path(__file__).with_name("cpp")
-FLAGS = ("-O3", "-march=native", "-std=c++17", "-fPIC", "-fopenmp", "-Wno-unknown-pragmas")
+FLAGS = ("-O2", "-march=native", "-std=c++17", "-fPIC", "-fopenmp", "-Wno-unknown-pragmas")
 
 
 def compiled_library() -> Path | None:

@@ -12,6 +12,7 @@ constexpr int kTileRows = 12;  // 12 x 2 sums, 2 operands and a broadcast in 32 
 #else
 constexpr int kTileRows = 6;  // 6 x 2 sums, 2 operands and a broadcast in 16 registers
 #endif
+constexpr int kTileStep = kTileRows / 3;  // heights of tiles are multiples of it
 constexpr int kMaxTaps = 64;
 
 // Two bfloat16 numbers, which some processors multiply by two others and add in one instruction.
@@ -209,26 +210,29 @@ void outer_tile(int64_t steps, const O* left, int64_t left_stride, const O* righ
   store_tile<T, Rows, Vectors>(sums, result, stride, columns, true);
 }
 
-// Call f with the number of rows and vectors as constants of the compiler.
-template <int Rows, typename F>
-void with_tile(int rows, int vectors, const F& f) {
-  if constexpr (Rows > 0) {
-    if (rows < Rows) return with_tile<Rows - 1>(rows, vectors, f);
-    if (vectors == 1)
-      f(Constant<Rows>{}, Constant<1>{});
-    else
-      f(Constant<Rows>{}, Constant<kTileVectors>{});
-  }
+// Call f with the height of a tile, as `for_tiles` chooses it, and its vectors as constants of the compiler.
+template <int Rows = kTileRows, typename F>
+inline void with_tile(int rows, int vectors, const F& f) {
+  if constexpr (Rows > 1)
+    if (rows < Rows) return with_tile<(Rows > kTileStep ? Rows - kTileStep : Rows / 2)>(rows, vectors, f);
+  if (vectors == 1)
+    f(Constant<Rows>{}, Constant<1>{});
+  else
+    f(Constant<Rows>{}, Constant<kTileVectors>{});
 }
 
-// Cut `rows` into tiles of nearly equal height and call f(first, height).
+// Cut `rows` into as few tiles as can be and call f(first, height). Heights are multiples of kTileStep, nearly equal,
+// and powers of two for what is left: each height is code that has to be compiled.
 template <typename F>
 void for_tiles(int64_t rows, const F& f) {
-  const int64_t tiles = (rows + kTileRows - 1) / kTileRows;
-  for (int64_t tile = 0, first = 0; tile < tiles; ++tile) {
-    const int64_t height = (rows - first) / (tiles - tile);
+  for (int64_t first = 0, height; first < rows; first += height) {
+    const int64_t steps = (rows - first) / kTileStep;
+    const int64_t tiles = (steps * kTileStep + kTileRows - 1) / kTileRows;
+    if (steps > 0)
+      height = (steps + tiles - 1) / tiles * kTileStep;
+    else
+      for (height = kTileStep / 2; height > rows - first;) height /= 2;
     f(first, static_cast<int>(height));
-    first += height;
   }
 }
 
@@ -282,7 +286,7 @@ void multiply(int64_t rows, int taps, const Operand<S>* const* left, const int* 
     for_tiles(rows, [&](int64_t row, int height) {
       const Operand<S>* a[kMaxTaps];
       for (int tap = 0; tap < taps; ++tap) a[tap] = left[tap] + row * right.steps();
-      with_tile<kTileRows>(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
+      with_tile(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
         multiply_tile<T, height_(), vectors()>(taps, a, right.steps(), b, start + first,
                                                result + row * columns + first, columns, columns - first);
       });
@@ -304,7 +308,7 @@ void multiply_pair(int64_t rows, const T* const* left, const Panels<T>& right, c
       const T* a[4];
       for (int part = 0; part < 4; ++part) a[part] = left[part] + row * right.depth();
       const int64_t place = row * columns + column;
-      with_tile<kTileRows>(height, vectors_of<T>(columns - column), [&](auto height_, auto vectors) {
+      with_tile(height, vectors_of<T>(columns - column), [&](auto height_, auto vectors) {
         multiply_pair_tile<T, height_(), vectors()>(a, right.depth(), b, start + column, first + place, second + place,
                                                     columns, columns - column);
       });
@@ -319,7 +323,7 @@ void add_outer(int64_t rows, const Operand<S>* left, int64_t depth, const Operan
   const int64_t steps = (rows + kInOperand<S> - 1) / kInOperand<S>;
   for (int64_t first = 0; first < columns; first += kPanel<T>)
     for_tiles(depth, [&](int64_t k, int height) {
-      with_tile<kTileRows>(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
+      with_tile(height, vectors_of<T>(columns - first), [&](auto height_, auto vectors) {
         outer_tile<T, height_(), vectors()>(steps, left + k, depth, right + first, columns,
                                             result + k * columns + first, columns, columns - first);
       });

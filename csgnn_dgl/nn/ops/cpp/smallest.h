@@ -76,6 +76,7 @@ bool smallest(const Smallest<S>& given) {
 #pragma omp for schedule(static)
     for (int64_t r = 0; r < a.rows; ++r) {
       convert(a.features + r * a.length, row.data(), a.length);
+#pragma omp simd
       for (int64_t i = 0; i < a.length; ++i) keys[i] = key(row[i], i);
       const int64_t number = candidates<T>(keys, a.count, kept);
       if (a.count < number) std::nth_element(kept.begin(), kept.begin() + a.count, kept.begin() + number);

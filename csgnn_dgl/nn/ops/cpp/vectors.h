@@ -118,8 +118,9 @@ struct Lanes {
 };
 
 // Call f(first, vectors) for stretches of numbers: whole vectors, then single numbers. f makes Lanes of them.
+// Called out of line, a loop would read all that f captures from memory again at each step.
 template <typename T, int Vectors, typename F>
-void for_lanes(int64_t count, const F& f) {
+__attribute__((always_inline)) inline void for_lanes(int64_t count, const F& f) {
   int64_t first = 0;
   if constexpr (Vectors > 1)
     for (; first + Vectors * kWidth<T> <= count; first += Vectors * kWidth<T>) f(first, Constant<Vectors>{});
