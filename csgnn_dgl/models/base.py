@@ -24,7 +24,7 @@ from csgnn_dgl.seal import is_sealed, write_sealed
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-FORMAT = 3
+FORMAT = 4
 """Number of the format of checkpoints that this version writes."""
 
 PREFIX = "network."
@@ -60,7 +60,7 @@ class Model(nn.Module):
 
     config: dict[str, Any]
     registry: ClassVar[Registry[Any]]
-    symmetry: ClassVar[Symmetry] = "none"
+    symmetry: Symmetry = "none"
     tiny: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -421,11 +421,23 @@ def _from_2(checkpoint: dict[str, Any]) -> None:
         }
 
 
-UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {2: _from_2}
+POSED = ("csgnn", "dgcnn", "kpconv", "pointnet", "prin", "riconv", "rigcn", "sfcnn", "shellnet", "sphnet")
+"""The classifiers that have an option `pose` since format 4."""
+
+
+def _from_3(checkpoint: dict[str, Any]) -> None:
+    """Say that classifiers had no pose."""
+    description = checkpoint["csgnn"]
+    description["format"] = 4
+    if description["task"] == "classification" and description["model"] in POSED:
+        description["config"] = {"pose": "none", **description["config"]}
+
+
+UPGRADES: dict[int, Callable[[dict[str, Any]], None]] = {2: _from_2, 3: _from_3}
 """What brings a checkpoint of each older format to the next one, in place."""
 
 
-MAY_DIFFER = {"form", "dropout", "recompute", "chunk"}
+MAY_DIFFER = {"form", "dropout", "smoothing", "recompute", "chunk"}
 """Keys of a config that change no weight and no prediction."""
 
 

@@ -1,4 +1,4 @@
-"""Local reference frames of neighbourhoods: coordinates that turn with the points."""
+"""Reference frames of clouds and neighbourhoods: coordinates that turn with the points."""
 
 from __future__ import annotations
 
@@ -8,6 +8,77 @@ from torch.nn.functional import hardshrink
 
 PLANE = 1e-6
 """Distance from a plane, in the unit of the points, up to which an offset lies in it: roundings of float32."""
+
+
+TIED = 1e-6
+"""Difference of two variances, as a share of the largest one, up to which they are equal: roundings of float32."""
+
+
+def principal_moments(points: Tensor) -> Tensor:
+    """Return the variances of clouds (B, N, 3) along their principal axes: (B, 3) float64, descending, no gradients."""
+    return torch.linalg.eigvalsh(_covariances(points.detach())).flip(-1)
+
+
+def principal_frames(points: Tensor) -> Tensor:
+    r"""Find right-handed frames along the principal axes of clouds, by descending variance, in float64.
+
+    The axes are the eigenvectors of :math:`\sum (x - \mu)(x - \mu)^T`. They have no direction: the frame is one of
+    four, which differ by turns of 180° about an axis. Where variances are equal to rounding, the points decide: an
+    axis goes through the point that is farthest from the mean, or from the axis that is known. Where several points
+    are equally far because a symmetry of the cloud maps them onto each other, any of them gives the same cloud in its
+    frame.
+
+    Gradients of any order are those of the eigenvectors; where variances are equal, these have none, and the frame
+    is held fixed.
+
+    Parameters
+    ----------
+    points
+        (B, N, 3) positions.
+
+    Returns
+    -------
+    torch.Tensor
+        (B, 3, 3) float64 rotations with an axis in each column, so that ``points @ frames`` are the coordinates.
+    """
+    covariances = _covariances(points)
+    with torch.no_grad():
+        moments, axes = torch.linalg.eigh(covariances)
+        least = TIED * moments[:, 2]
+        high, low = moments[:, 2] - moments[:, 1] <= least, moments[:, 1] - moments[:, 0] <= least
+        tied = high | low
+        centred = points.double() - points.double().mean(dim=1, keepdim=True)
+        far = _farthest(centred)
+        known = torch.where((high & low)[:, None], far, torch.where(high[:, None], axes[..., 0], axes[..., 2]))
+        across = _farthest(centred - (centred @ known[..., None]) * known[:, None])
+        across = _perpendicular(across, known)
+        third = torch.linalg.cross(known, across)
+        last = torch.stack([across, third, known], dim=-1)  # the axis of least variance is known
+        chosen = torch.where((high & ~low)[:, None, None], last, torch.stack([known, across, third], dim=-1))
+    different = torch.diag(covariances.new_tensor([1.0, 2.0, 3.0]))  # has a gradient, which nothing asks for
+    found = torch.linalg.eigh(torch.where(tied[:, None, None], different, covariances)).eigenvectors.flip(-1)
+    found = torch.stack([found[..., 0], found[..., 1], torch.linalg.cross(found[..., 0], found[..., 1])], dim=-1)
+    return torch.where(tied[:, None, None], chosen, found)
+
+
+def _covariances(points: Tensor) -> Tensor:
+    """Return the covariances (B, 3, 3) of clouds, in float64."""
+    centred = points.double() - points.double().mean(dim=1, keepdim=True)
+    return centred.mT @ centred / points.shape[1]
+
+
+def _farthest(vectors: Tensor) -> Tensor:
+    """Return the direction (B, 3) of the longest of the vectors (B, N, 3); zero where all are zero."""
+    longest = vectors.square().sum(dim=-1).argmax(dim=1)
+    return torch.nn.functional.normalize(vectors[torch.arange(len(vectors)), longest], dim=-1, eps=1e-300)
+
+
+def _perpendicular(wanted: Tensor, axis: Tensor) -> Tensor:
+    """Return the unit vectors (B, 3) along `wanted`, perpendicular to `axis`; any such, where `wanted` is zero."""
+    other = torch.nn.functional.one_hot(axis.abs().argmin(dim=-1), 3).to(axis)
+    vector = torch.where(wanted.abs().amax(dim=-1, keepdim=True) > 0, wanted, other)
+    vector = vector - (vector * axis).sum(dim=-1, keepdim=True) * axis
+    return torch.nn.functional.normalize(vector, dim=-1)
 
 
 def local_frames(offsets: Tensor, outward: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,9 +18,10 @@ from torchmetrics import MeanMetric, Metric
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import Registry, check_fits, upgrade
+from csgnn_dgl.training.averaging import MovingAverage
 
 Schedule = Literal["plateau", "one_cycle", "cosine", "steps"]
-Optimizer = Literal["adam", "sgd"]
+Optimizer = Literal["adam", "adamw", "sgd"]
 
 
 def batch_seed(seed: int, epoch: int, batch: int) -> int:
@@ -31,6 +32,16 @@ def batch_seed(seed: int, epoch: int, batch: int) -> int:
 def at_least_float32(output: Tensor) -> Tensor:
     """Widen bfloat16, in which losses and probabilities would lose digits, and leave float64 alone."""
     return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+def _decaying(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Split groups of parameters into matrices, which decay, and biases and norms, which do not."""
+    split = []
+    for group in groups:
+        vectors = [parameter for parameter in group["params"] if parameter.dim() < 2]
+        matrices = [parameter for parameter in group["params"] if parameter.dim() >= 2]
+        split += [{**group, "params": matrices}, {**group, "params": vectors, "weight_decay": 0.0}]
+    return [group for group in split if group["params"]]
 
 
 class Throughput:
@@ -85,8 +96,8 @@ class Answers:
 class TrainingModule(L.LightningModule, ABC):
     """Training, validation and testing as every task has them.
 
-    Adam or SGD with the learning rate of the chosen schedule. Each training step reseeds torch's global generator from
-    (seed, epoch, batch), so that the same seed gives the same bits again and a resumed run ends exactly where
+    Adam, AdamW or SGD with the learning rate of the chosen schedule. Each training step reseeds torch's global
+    generator from (seed, epoch, batch), so that the same seed gives the same bits again and a resumed run ends exactly where
     an uninterrupted one does. All processes draw the same: a network that draws for each sample draws for the samples
     of all processes and takes its own, as `csgnn_dgl.nn.SharedDropout` does.
 
@@ -101,7 +112,8 @@ class TrainingModule(L.LightningModule, ABC):
     learning_rate
         The learning rate: the largest one for "one_cycle", else the first.
     weight_decay
-        The optimiser's L2 penalty.
+        The optimiser's L2 penalty; for "adamw" the share of the learning rate by which matrices shrink at each step,
+        and neither biases nor norms.
     schedule
         "plateau": multiply the rate by `factor` when the validation loss has not fallen by the relative `threshold` for
         more than `patience` epochs, and stop once it is below `minimum_rate`. "one_cycle" (`OneCycleLR`) and "cosine"
@@ -110,9 +122,12 @@ class TrainingModule(L.LightningModule, ABC):
     patience, factor, threshold, minimum_rate
         The plateau rule, and that of "steps".
     optimizer
-        "adam", or "sgd" with `momentum`.
+        "adam", "adamw", or "sgd" with `momentum`.
     momentum
         Share of the last step that SGD goes on with.
+    average
+        Share that a moving average of the weights keeps at each step, such as 0.999; the average validates, is kept and
+        answers (`csgnn_dgl.training.averaging`). 0 means none.
     seed
         Seed of dropout and of whatever else is random within a training step.
 
@@ -139,6 +154,7 @@ class TrainingModule(L.LightningModule, ABC):
         minimum_rate: float = 1e-5,
         optimizer: Optimizer = "adam",
         momentum: float = 0.9,
+        average: float = 0.0,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -150,7 +166,9 @@ class TrainingModule(L.LightningModule, ABC):
             raise ValueError(f"momentum is {momentum!r}; give a number of at least 0 and below 1")
         if schedule == "steps" and patience < 1:
             raise ValueError(f"patience is {patience!r}; schedule steps lowers the rate after 1 or more epochs")
-        self.optimizer, self.momentum = optimizer, momentum
+        if not 0 <= average < 1:
+            raise ValueError(f"average is {average!r}; give a number of at least 0 and below 1")
+        self.optimizer, self.momentum, self.average = optimizer, momentum, average
         self.network, self.seed = network, seed
         self.learning_rate, self.weight_decay, self.schedule = learning_rate, weight_decay, schedule
         self.patience, self.factor, self.threshold, self.minimum_rate = patience, factor, threshold, minimum_rate
@@ -223,6 +241,11 @@ class TrainingModule(L.LightningModule, ABC):
         """Return the groups of parameters for the optimiser; the first one learns at `learning_rate`."""
         return [{"params": list(self.network.parameters())}]
 
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Return what averages the weights in a training, if something does."""
+        fits = self.average > 0 and self.trainer.state.fn == TrainerFn.FITTING
+        return [MovingAverage(self.average)] if fits else []
+
     def configure_optimizers(self) -> Any:
         """Return the optimiser and torch's scheduler of the chosen names.
 
@@ -240,6 +263,8 @@ class TrainingModule(L.LightningModule, ABC):
         optimizer: torch.optim.Optimizer
         if self.optimizer == "sgd":
             optimizer = torch.optim.SGD(groups, momentum=self.momentum, **common)
+        elif self.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(_decaying(groups), **common)
         else:
             optimizer = torch.optim.Adam(groups, **common)
         self.trainer.fit_loop.setup_data()  # the schedules count its batches
@@ -259,7 +284,7 @@ class TrainingModule(L.LightningModule, ABC):
         if steps == float("inf"):
             raise InputError(f"schedule {self.schedule} has to know when the training ends; give trainer.max_epochs")
         if self.schedule == "one_cycle":
-            largest = [group.get("lr", self.learning_rate) for group in groups]
+            largest = [group["lr"] for group in optimizer.param_groups]
             plan["scheduler"] = OneCycleLR(optimizer, max_lr=largest, total_steps=int(steps))
         else:
             plan["scheduler"] = CosineAnnealingLR(optimizer, T_max=int(steps))

@@ -9,6 +9,7 @@ from benchmarks.harness import (
     Built,
     Entry,
     Session,
+    Worker,
     Workers,
     ended,
     held,
@@ -123,11 +124,22 @@ def test_a_worker_is_another_process_that_tells_its_faults():
     assert str(ended(-11, "run")) == "the measuring process ended with code -11 at run"
 
 
+def hold(size):
+    """Return what a process holds, with its peak, before and after it takes a block."""
+    before = held("cpu", peak=False), held("cpu")
+    block = bytearray(size)
+    return before, (held("cpu", peak=False), held("cpu")), len(block)
+
+
 def test_memory_is_that_of_the_process():
-    before, now = held("cpu"), held("cpu", peak=False)
-    assert 1e6 < now <= before
-    block = bytearray(200 << 20)
-    assert held("cpu") >= now + len(block) - 1e6
+    with Worker() as worker:  # alone in its process: nothing else gives memory back meanwhile
+        worker(hold, 1 << 20)
+        (now, peak), (full, full_peak), size = worker(hold, 400 << 20)
+        (after, _), _, _ = worker(hold, 1 << 20)
+    assert 1e6 < now <= peak
+    assert 0.9 * size < full - now < 1.1 * size
+    assert full_peak >= max(peak, full) - 1e6
+    assert after < full - 0.9 * size
 
 
 def test_memory_is_that_of_an_entry_and_its_first_mode(here):

@@ -149,7 +149,7 @@ class CSGNN(Classifier):
             nn.Linear(256, self.num_classes),
         )
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Each cloud is resampled to ``num_points`` points where it has another number (the sum of Eq. 1 is not

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
 
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
@@ -66,7 +65,7 @@ class DGCNN(Classifier):
     dropout
         Probability of dropping an output of the head's two hidden layers.
     smoothing
-        Share of the target that the wrong classes have, each the same.
+        As in :class:`Classifier`.
     max_points
         Larger clouds are cut to so many points, their first; None takes all.
     form
@@ -99,17 +98,15 @@ class DGCNN(Classifier):
         form: Form = "auto",
         **shared: Any,
     ) -> None:
-        super().__init__(**shared)
+        super().__init__(smoothing=smoothing, **shared)
         check_counts(k=k, embedding=embedding, **{f"widths[{place}]": width for place, width in enumerate(widths)})
         if not widths:
             raise ValueError(f"widths must name one edge convolution at least, not {widths!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing must be at least 0 and below 1, not {smoothing!r}")
         if max_points is not None:
             check_counts(k, max_points=max_points)
-        self.k, self.smoothing, self.max_points = k, smoothing, max_points
+        self.k, self.max_points = k, max_points
         self.convolutions = nn.ModuleList(
             PointEdgeConv(*pair, slope=SLOPE, form=form) for pair in pairwise((3, *widths))
         )
@@ -120,7 +117,7 @@ class DGCNN(Classifier):
         )
         self.output = nn.Linear(256, self.num_classes)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Parameters
@@ -146,15 +143,3 @@ class DGCNN(Classifier):
             found.append(features)
         features = self.embedding(torch.cat(found, dim=-1))
         return self.output(self.head(torch.cat([features.amax(dim=1), features.mean(dim=1)], dim=1)))
-
-    def loss(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cross-entropy with smoothed labels, a mean over the batch, and the logits.
-
-        The target of the true class is 1 - ε, that of each other ε / (num_classes - 1), with ε = `smoothing`; see
-        :meth:`Classifier.loss`.
-        """
-        logits = self(points)
-        logs = log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=1)
-        true = logs.gather(1, labels[:, None]).squeeze(1)
-        others = (logs.sum(dim=1) - true) / max(self.num_classes - 1, 1)
-        return -((1 - self.smoothing) * true + self.smoothing * others).mean(), logits

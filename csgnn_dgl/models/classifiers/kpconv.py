@@ -125,7 +125,7 @@ class KPConv(Classifier):
                 inner = outer
         self.head = nn.Sequential(nn.Linear(inner, hidden), nn.LeakyReLU(SLOPE), nn.Linear(hidden, self.num_classes))
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Parameters

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
@@ -87,7 +86,7 @@ class PointNet(Classifier):
         for module in (self.point_layers, self.feature_layers, self.head, self.output):
             draw(module)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Parameters
@@ -113,8 +112,8 @@ class PointNet(Classifier):
         The cross-entropy, a mean over the batch, and with T-Nets a sum over the batch:
         :math:`\lambda\,\tfrac12 \sum_b \lVert T_b T_b^\top - I \rVert^2` with T = T₆₄ and λ = `penalty`.
         """
-        logits, transforms = self._classify(points)
-        result = cross_entropy(logits.to(torch.promote_types(logits.dtype, torch.float32)), labels)
+        logits, transforms = self._classify(self.pose_for_training(points))
+        result = self.cross_entropy(logits, labels)
         if transforms is not None:
             # Processes that train together average their losses: the sum is over the batch of all.
             result = result + self.penalty * num_processes() * distance_from_orthogonal(transforms)

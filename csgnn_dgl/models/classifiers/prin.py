@@ -129,7 +129,7 @@ class PRIN(Classifier):
         self.head = mlp(widths[-1], *head)
         self.output = nn.Linear([*widths, *head][-1], self.num_classes)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Parameters

@@ -6,9 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
@@ -176,13 +174,12 @@ class RepresentativeClassifier(Classifier, ABC):
             points, features = layer(points, features)
         return self.head(features)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds (B, N, 3): logits (B, num_classes). Raises ValueError as `answers`."""
         return self.answers(points).mean(dim=1)
 
     def loss(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean cross-entropy of all representatives, and the logits; see :meth:`Classifier.loss`."""
-        answers = self.answers(points)
-        wide = answers.to(torch.promote_types(answers.dtype, torch.float32))
+        answers = self.answers(self.pose_for_training(points))
         repeated = labels[:, None].expand(answers.shape[:2])
-        return cross_entropy(wide.flatten(0, 1), repeated.flatten()), answers.mean(dim=1)
+        return self.cross_entropy(answers.flatten(0, 1), repeated.flatten()), answers.mean(dim=1)

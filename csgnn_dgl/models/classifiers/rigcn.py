@@ -163,7 +163,7 @@ class RIGCN(Classifier):
         self.head = mlp(3 * wide, *hidden, eps=EPS, dropout=dropout)
         self.classify = nn.Linear(hidden[-1], self.num_classes)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Each cloud is divided by its largest norm. It is not centred.

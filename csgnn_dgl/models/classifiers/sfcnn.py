@@ -118,7 +118,7 @@ class SFCNN(Classifier):
         inner = [sum(of_level[-1] for of_level in widths), *head]
         self.head = nn.Sequential(*mlp(*inner, dropout=dropout), nn.Linear(inner[-1], self.num_classes))
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Parameters

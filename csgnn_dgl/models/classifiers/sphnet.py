@@ -134,7 +134,7 @@ class SPHNet(Classifier):
             layers += [nn.Linear(inner, outer), NormReLU(outer, EPS, momentum), SharedDropout(dropout)]
         self.head = nn.Sequential(*layers, nn.Linear(head[-1], self.num_classes))
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Parameters
