@@ -24,7 +24,7 @@ def principal_frames(points: Tensor) -> Tensor:
 
     The axes are the eigenvectors of :math:`\sum (x - \mu)(x - \mu)^T`. They have no direction: the frame is one of
     four, which differ by turns of 180° about an axis. Where variances are equal to rounding, the points decide: an
-    axis goes through the point that is farthest from the mean, or from the axis that is known. Where several points
+    axis goes towards the point that is farthest from the origin, or from the axis that is known. Where several points
     are equally far because a symmetry of the cloud maps them onto each other, any of them gives the same cloud in its
     frame.
 
@@ -47,11 +47,10 @@ def principal_frames(points: Tensor) -> Tensor:
         least = TIED * moments[:, 2]
         high, low = moments[:, 2] - moments[:, 1] <= least, moments[:, 1] - moments[:, 0] <= least
         tied = high | low
-        centred = points.double() - points.double().mean(dim=1, keepdim=True)
-        far = _farthest(centred)
+        wide = points.double()
+        far = _farthest(wide, torch.zeros_like(moments))
         known = torch.where((high & low)[:, None], far, torch.where(high[:, None], axes[..., 0], axes[..., 2]))
-        across = _farthest(centred - (centred @ known[..., None]) * known[:, None])
-        across = _perpendicular(across, known)
+        across = _farthest(wide, known)
         third = torch.linalg.cross(known, across)
         last = torch.stack([across, third, known], dim=-1)  # the axis of least variance is known
         chosen = torch.where((high & ~low)[:, None, None], last, torch.stack([known, across, third], dim=-1))
@@ -67,18 +66,19 @@ def _covariances(points: Tensor) -> Tensor:
     return centred.mT @ centred / points.shape[1]
 
 
-def _farthest(vectors: Tensor) -> Tensor:
-    """Return the direction (B, 3) of the longest of the vectors (B, N, 3); zero where all are zero."""
-    longest = vectors.square().sum(dim=-1).argmax(dim=1)
-    return torch.nn.functional.normalize(vectors[torch.arange(len(vectors)), longest], dim=-1, eps=1e-300)
+def _farthest(points: Tensor, axis: Tensor) -> Tensor:
+    """Return unit vectors (B, 3) from an axis (B, 3) through the origin to the farthest points; from the origin for 0.
 
-
-def _perpendicular(wanted: Tensor, axis: Tensor) -> Tensor:
-    """Return the unit vectors (B, 3) along `wanted`, perpendicular to `axis`; any such, where `wanted` is zero."""
+    Where all points lie on the axis, to rounding, any vector that is perpendicular to it.
+    """
+    across = points - (points @ axis[..., None]) * axis[:, None]
+    squares = across.square().sum(dim=-1)
+    best = squares.argmax(dim=1)[:, None]
+    vector = across.gather(1, best[..., None].expand(-1, -1, 3)).squeeze(1)
+    near = squares.gather(1, best).sqrt() <= TIED * points.square().sum(dim=-1).amax(dim=1, keepdim=True).sqrt()
     other = torch.nn.functional.one_hot(axis.abs().argmin(dim=-1), 3).to(axis)
-    vector = torch.where(wanted.abs().amax(dim=-1, keepdim=True) > 0, wanted, other)
-    vector = vector - (vector * axis).sum(dim=-1, keepdim=True) * axis
-    return torch.nn.functional.normalize(vector, dim=-1)
+    vector = torch.where(near, other - (other * axis).sum(dim=-1, keepdim=True) * axis, vector)
+    return torch.nn.functional.normalize(vector, dim=-1, eps=0.0)
 
 
 def local_frames(offsets: Tensor, outward: Tensor) -> tuple[Tensor, Tensor]:

@@ -97,9 +97,9 @@ class TrainingModule(L.LightningModule, ABC):
     """Training, validation and testing as every task has them.
 
     Adam, AdamW or SGD with the learning rate of the chosen schedule. Each training step reseeds torch's global
-    generator from (seed, epoch, batch), so that the same seed gives the same bits again and a resumed run ends exactly where
-    an uninterrupted one does. All processes draw the same: a network that draws for each sample draws for the samples
-    of all processes and takes its own, as `csgnn_dgl.nn.SharedDropout` does.
+    generator from (seed, epoch, batch), so that the same seed gives the same bits again and a resumed run ends exactly
+    where an uninterrupted one does. All processes draw the same: a network that draws for each sample draws for the
+    samples of all processes and takes its own, as `csgnn_dgl.nn.SharedDropout` does.
 
     A task says in a subclass how a batch passes through the network (`forward`), what it costs (`loss`), what else is
     measured (`make_measures`), which answers of a test are kept (`answers`) and what these are worth (`score`). Logged

@@ -15,6 +15,7 @@ from csgnn_dgl.models.base import FORMAT
 from csgnn_dgl.tasks.classification import ClassificationModule, ModelNetData
 from csgnn_dgl.tasks.classification.evaluation import score
 from csgnn_dgl.training.module import Throughput, batch_seed
+from tests.tiny_training import assert_same_weights
 from tests.tolerances import EXACT, ROUNDED, TOLERANCE, approx, relative
 from tests.toy_shapes import NUM_POINTS
 
@@ -119,6 +120,53 @@ def test_sgd_goes_on_with_its_last_step(build):
     torch.testing.assert_close(values[1], expected, **TOLERANCE[torch.float32])
     expected = values[1] - 1e-2 * (gradients[1] + 0.5 * gradients[0])
     torch.testing.assert_close(model.network.head[-1].weight.detach(), expected, **TOLERANCE[torch.float32])
+
+
+def test_adamw_shrinks_matrices_and_neither_biases_nor_norms(build):
+    options = {"optimizer": "adamw", "weight_decay": 0.1, "schedule": "steps", "patience": 9}
+    trainer, model, data, _ = build(max_epochs=1, learning_rate=1e-2, trainer={"limit_train_batches": 1}, **options)
+    found = {}
+
+    class Spy(L.Callback):
+        def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+            found.update((name, (own.detach().clone(), own.grad.clone())) for name, own in model.named_parameters())
+
+    trainer.callbacks.append(Spy())
+    trainer.fit(model, datamodule=data)
+    for name, own in model.named_parameters():
+        before, gradient = found[name]
+        step = gradient / (gradient.abs() + 1e-8)  # the first one of Adam
+        kept = 1 - 1e-2 * 0.1 if own.dim() > 1 else 1.0
+        torch.testing.assert_close(own.detach(), kept * before - 1e-2 * step, **TOLERANCE[torch.float32])
+
+
+def test_the_moving_average_validates_is_kept_and_goes_on(build):
+    options = {"average": 0.9, "learning_rate": 1e-2, "schedule": "steps", "patience": 9}
+    weights, validated = [], []
+
+    class Spy(L.Callback):
+        def on_before_zero_grad(self, trainer, pl_module, optimizer):
+            weights.append(pl_module.network.head[-1].weight.detach().clone())
+
+        def on_validation_batch_start(self, trainer, pl_module, *_):
+            validated.append(pl_module.network.head[-1].weight.detach().clone())
+
+    trainer, whole, data, folder = build("whole", max_epochs=2, callbacks=[Spy()], **options)
+    trainer.fit(whole, datamodule=data)
+    stored, name = torch.load(folder.run.last, weights_only=True), "network.head.7.weight"
+    steps = [*weights[1:], stored["current_model_state"][name]]
+    average = steps[0]
+    for count, now in enumerate(steps[1:], 1):
+        share = min(0.9, (1 + count) / (10 + count))
+        average = share * average + (1 - share) * now
+    for found in (stored["state_dict"][name], whole.network.head[-1].weight.detach(), validated[-1]):
+        torch.testing.assert_close(found, average, **TOLERANCE[torch.float32])
+
+    trainer, half, data, first = build("half", max_epochs=1, **options)
+    trainer.fit(half, datamodule=data)
+    trainer, resumed, data, _ = build("half", max_epochs=2, resume=first.run.path, **options)
+    trainer.fit(resumed, datamodule=data, ckpt_path=first.run.last, weights_only=True)
+    assert_same_weights(resumed, whole)
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
