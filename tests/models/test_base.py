@@ -290,7 +290,7 @@ def test_a_change_of_the_format_takes_one_upgrade_function(tmp_path: Path, monke
     def rename_width(checkpoint: dict[str, Any]) -> None:
         description = checkpoint["csgnn"]
         description["config"]["hidden"] = description["config"].pop("width")
-        description["format"] = 4
+        description["format"] = 5
 
     model = AGNI(**AGNI.tiny)
     DOS_MODELS.write(tmp_path / "old.ckpt", model)
@@ -298,8 +298,8 @@ def test_a_change_of_the_format_takes_one_upgrade_function(tmp_path: Path, monke
     checkpoint["csgnn"]["config"]["width"] = checkpoint["csgnn"]["config"].pop("hidden")
     older = copy.deepcopy(checkpoint)
     older["csgnn"]["format"] = 2
-    monkeypatch.setattr(base, "FORMAT", 4)
-    monkeypatch.setitem(base.UPGRADES, 3, rename_width)
+    monkeypatch.setattr(base, "FORMAT", 5)
+    monkeypatch.setitem(base.UPGRADES, 4, rename_width)
     for content in (checkpoint, older):
         torch.save(content, tmp_path / "old.ckpt")
         assert AGNI.from_checkpoint(tmp_path / "old.ckpt").config == model.config

@@ -20,7 +20,7 @@ class Histogram(Classifier):
         self.num_shells = num_shells
         self.head = nn.Linear(num_shells, num_classes)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         radii = torch.linalg.vector_norm(points, dim=-1)
         radii = radii / radii.amax(dim=1, keepdim=True)
         shells = (radii * self.num_shells).long().clamp(max=self.num_shells - 1)
