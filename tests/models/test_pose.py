@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from torch import nn
 
 from csgnn_dgl.geometry import icosahedral_rotations, random_rotations
 from csgnn_dgl.models import CLASSIFIERS
 from csgnn_dgl.models.classifiers.base import Classifier
 from csgnn_dgl.models.pose import posed, posed_for_training, turns
+from csgnn_dgl.nn import Norm
 from csgnn_dgl.nn.frames import principal_frames, principal_moments
 from csgnn_dgl.symmetry import so3_error
 from tests.tolerances import EXACT, P_VALUE, TOLERANCE, approx
@@ -48,7 +50,8 @@ def model(name, pose, **config):
     torch.manual_seed(1)
     made = kind(**{**kind.tiny, "num_classes": 5, "pose": pose, **config}).double()
     for module in made.modules():
-        if getattr(module, "running_mean", None) is not None:
+        if isinstance(module, (Norm, nn.modules.batchnorm._BatchNorm)):
+            assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(0, 0.1), module.running_var.uniform_(0.5, 1.5)
     return made.eval()
 
@@ -166,7 +169,7 @@ def test_what_cannot_be_posed_is_refused():
     with pytest.raises(ValueError, match="Own has a forward of its own, which knows none; call it forward_points"):
         Own(pose="principal")
     with pytest.raises(ValueError, match="pose must be one of none, principal, principal24, not 'upright'"):
-        Own(pose="upright")
+        Own(pose="upright")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="smoothing must be at least 0 and below 1, not 1"):
         Own(smoothing=1)
     with pytest.raises(NotImplementedError, match="Classifier has neither forward_points nor forward"):

@@ -125,7 +125,7 @@ def test_sgd_goes_on_with_its_last_step(build):
 def test_adamw_shrinks_matrices_and_neither_biases_nor_norms(build):
     options = {"optimizer": "adamw", "weight_decay": 0.1, "schedule": "steps", "patience": 9}
     trainer, model, data, _ = build(max_epochs=1, learning_rate=1e-2, trainer={"limit_train_batches": 1}, **options)
-    found = {}
+    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
 
     class Spy(L.Callback):
         def on_before_optimizer_step(self, trainer, pl_module, optimizer):
