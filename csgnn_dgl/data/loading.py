@@ -52,6 +52,13 @@ class EpochIndex(int):
     """A sample index that knows its epoch, so that a worker process needs no other news of the epoch.
 
     It is a plain whole number to everybody else.
+
+    Parameters
+    ----------
+    index
+        Number of the sample.
+    epoch
+        Number of the epoch.
     """
 
     epoch: int
@@ -68,7 +75,18 @@ class EpochIndex(int):
 
 
 def collate(batch: Any) -> Any:
-    """Return a batch of an :class:`EpochDataset` as it is: it is whole already."""
+    """Return a batch of an :class:`EpochDataset` as it is: it is whole already.
+
+    Parameters
+    ----------
+    batch
+        What the data set made of the indices of a batch.
+
+    Returns
+    -------
+    Any
+        The same object.
+    """
     return batch
 
 

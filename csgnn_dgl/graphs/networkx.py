@@ -59,6 +59,17 @@ def from_networkx(graph: networkx.MultiDiGraph) -> dgl.DGLGraph:
 
     Edges come back ordered by target, then source.
 
+    Parameters
+    ----------
+    graph
+        Nodes 0 to N - 1 with ``position``, ``radius`` and ``sphere``; the key of each edge is ``"intra"`` or
+        ``"radial"``.
+
+    Returns
+    -------
+    dgl.DGLGraph
+        As of :func:`concentric_heterograph`.
+
     Raises
     ------
     ValueError

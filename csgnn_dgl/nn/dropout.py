@@ -15,6 +15,13 @@ class SharedDropout(nn.Dropout):
     them out. Where torch's generators have the same state in all processes, which `TrainingModule` sees to, n processes
     with B samples each drop what one process with n·B samples drops. One process alone does what `torch.nn.Dropout`
     does.
+
+    Parameters
+    ----------
+    p
+        Share of the features that are dropped in training.
+    inplace
+        Whether the features may be overwritten.
     """
 
     def forward(self, features: Tensor) -> Tensor:

@@ -178,7 +178,18 @@ def activated(values: Tensor, slope: float) -> Tensor:
 
 @contextmanager
 def without_observing(module: nn.Module) -> Iterator[None]:
-    """Keep the running averages of all norms of a module as they are, as when a batch is computed a second time."""
+    """Keep the running averages of all norms of a module as they are, as when a batch is computed a second time.
+
+    Parameters
+    ----------
+    module
+        The module with the norms.
+
+    Yields
+    ------
+    None
+        The averages stand still until the block is left.
+    """
     norms = [norm for norm in module.modules() if isinstance(norm, Norm) and norm.observing]
     for norm in norms:
         norm.observing = False

@@ -102,11 +102,11 @@ def fit(
 
     Examples
     --------
-    >>> runs = [
+    >>> runs = [  # doctest: +SKIP
     ...     fit("configs/dos/quick.yaml", model={"learning_rate": rate}, name=f"rate-{rate}")
     ...     for rate in (1e-3, 4e-3)
     ... ]
-    >>> print(compare(runs))
+    >>> print(compare(runs))  # doctest: +SKIP
     """
     configs = [config] if isinstance(config, (str, os.PathLike, Mapping)) else list(config)
     given = [item for item in [*configs, options] if isinstance(item, Mapping)]
@@ -156,6 +156,11 @@ def evaluate(
     **options
         Options on top, such as ``data={"votes": 5}``.
 
+    Returns
+    -------
+    Results
+        Values, tables and figures of the test.
+
     Raises
     ------
     InputError
@@ -177,6 +182,11 @@ def compare(
         As in `evaluate`.
     output
         Folder for the results, if they are to be written.
+
+    Returns
+    -------
+    Results
+        Of all runs, side by side.
 
     Raises
     ------

@@ -318,7 +318,20 @@ class Snapshots(Sequence[Snapshot]):
 
 
 def check_elements(snapshots: Iterable[Snapshot], known: Iterable[int]) -> None:
-    """Raise InputError, naming the first, if a snapshot has an element whose atomic number is not among `known`."""
+    """Refuse snapshots with elements that a model does not know.
+
+    Parameters
+    ----------
+    snapshots
+        Snapshots, of which the first with a foreign element is named.
+    known
+        Atomic numbers of the elements that may occur.
+
+    Raises
+    ------
+    InputError
+        If a snapshot has another element.
+    """
     allowed = sorted(set(known))
     for item in snapshots:
         _check_numbers(item.numbers, allowed, item.name)
@@ -388,6 +401,11 @@ def from_atoms(
         Where they come from; every complaint starts with it.
     elements
         Atomic numbers that are known; a structure with others is refused before anything else is asked of it.
+
+    Returns
+    -------
+    Snapshots
+        In the order given.
 
     Raises
     ------

@@ -49,6 +49,11 @@ def load_snapshots(
     progress
         Show a progress bar on stderr where reading takes long.
 
+    Returns
+    -------
+    Snapshots
+        All of them with a DOS, in states/eV of the whole cell on `grid`.
+
     Raises
     ------
     InputError
@@ -130,6 +135,11 @@ def read_structures(
         Added to the energies of VASP's DOS, in eV.
     elements
         As in :func:`csgnn_dgl.data.from_atoms`, for files that ase reads.
+
+    Returns
+    -------
+    Snapshots
+        One for each structure or ionic step of the file.
 
     Raises
     ------

@@ -69,8 +69,13 @@ def builtin_parts(
 ) -> PartClouds:
     """Return the same shapes, each point with the part of the object that it lies on.
 
-    Parameters, cache and errors are those of :func:`builtin_shapes`. The parts are numbered class by class: those of an
-    airplane come first, those of a vase last, each class with parts of its own.
+    The parts are numbered class by class: those of an airplane come first, those of a vase last, each class with parts
+    of its own.
+
+    Parameters
+    ----------
+    split, num_points, seed, cache, progress
+        As in :func:`builtin_shapes`, whose errors are raised too.
 
     Returns
     -------

@@ -18,7 +18,7 @@ class StructureMean:
 
     Examples
     --------
-    >>> StructureMean().fit(carbon_snapshots("train")).predict(carbon_snapshots("test")).shape
+    >>> StructureMean().fit(carbon_snapshots("val")).predict(carbon_snapshots("test")).shape
     (160, 310)
     """
 

@@ -75,6 +75,11 @@ def load_dos_model(path: Place | None = None, map_location: str | torch.device =
     map_location
         Device of the weights.
 
+    Returns
+    -------
+    TrainedDOS
+        The model in evaluation mode, with the energy grid and the elements that it was trained for.
+
     Raises
     ------
     InputError

@@ -19,6 +19,11 @@ def carbon_snapshots(split: str) -> Snapshots:
     split
         ``"train"`` (1,280 snapshots), ``"val"`` (320) or ``"test"`` (160).
 
+    Returns
+    -------
+    Snapshots
+        With the DOS in states/eV of the whole cell.
+
     Raises
     ------
     InputError

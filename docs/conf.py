@@ -1,0 +1,72 @@
+"""The documentation site: ``tox -e site`` builds it into ``build/site``, and any warning fails the build."""
+
+import inspect
+from typing import Any
+
+from docutils import nodes
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+
+import csgnn_dgl
+
+project = "csgnn_dgl"
+author = "the csgnn_dgl contributors"
+project_copyright = author
+version = release = csgnn_dgl.__version__
+
+extensions = [
+    "myst_nb",  # pages in Markdown, and notebooks as they are stored
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",  # formulas without internet
+    "sphinx_copybutton",
+]
+source_suffix = {".rst": "restructuredtext", ".md": "myst-nb", ".ipynb": "myst-nb"}  # autosummary writes the first
+exclude_patterns = ["**/.ipynb_checkpoints"]
+templates_path = ["_templates"]
+
+html_theme = "furo"
+html_title = f"csgnn_dgl {version}"
+html_copy_source = False
+html_show_sourcelink = False
+
+
+nb_execution_mode = "off"  # the tests run the notebooks; here they stand as they are stored
+myst_heading_anchors = 4  # headings have the names that code hosts give them
+myst_enable_extensions = ["dollarmath"]
+
+autosummary_ignore_module_all = False
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False
+python_use_unqualified_type_names = True
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_custom_sections = [("Shapes", "notes_style")]
+default_role = "py:obj"  # `name` in a docstring is a link where there is such a name
+
+
+def name_what_is_elsewhere(app: Sphinx, page: nodes.document) -> None:
+    """Turn links to folders, and to Markdown files that are no pages of the site, into plain text."""
+    for link in list(page.findall(pending_xref)):
+        outside = link["reftarget"].startswith("..") and link.get("refdomain") in (None, "")
+        if outside or (link.get("refdomain") == "doc" and link["reftarget"] not in app.env.found_docs):
+            link.replace_self(link.children)
+
+
+def leave_out_what_is_not_ours(app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Have the reference leave out methods that a class has from torch, Lightning or Python."""
+    function = member.fget if isinstance(member, property) else member
+    if inspect.isroutine(function) and not (getattr(function, "__module__", None) or "").startswith("csgnn_dgl"):
+        return True
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    """Have Sphinx call what stands above."""
+    app.connect("doctree-read", name_what_is_elsewhere)
+    app.connect("autodoc-skip-member", leave_out_what_is_not_ours)
