@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -145,8 +146,11 @@ def fit(experiment: Experiment, program: str) -> int:
             say("stopped before the first epoch was over; nothing to go on with was kept")
         else:
             again = f"{program} fit --resume {stop.run.path}{trust_for(experiment)}"
-            say(f"stopped; the last whole epoch is kept, go on with: {again}")
-        return INTERRUPTED
+            if stop.signal is None:
+                say(f"stopped; the last whole epoch is kept, go on with: {again}")
+            else:
+                say(f"stopped by {signal.Signals(stop.signal).name}; all steps are kept, go on with: {again}")
+        return INTERRUPTED if stop.signal is None else 128 + stop.signal
     say(f"run folder: {made.path}")
     if experiment.results is not None:
         tell(experiment.results, made.path)
@@ -208,6 +212,13 @@ def find_config(name: str) -> Path:
 
 class EpochBar(TQDMProgressBar):
     """Lightning's progress bar, counting epochs from 1."""
+
+    def on_train_start(self, trainer: L.Trainer, *arguments: Any) -> None:
+        """Begin with the bar of an epoch that is gone on with: nobody tells again that it begins."""
+        super().on_train_start(trainer, *arguments)
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        if data.resumes_within_epoch():
+            self.on_train_epoch_start(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
         """Begin the bar of the epoch."""

@@ -63,7 +63,16 @@ def build(shapes_folder, tmp_path):
     """Build data, module and trainer of a tiny training of a classifier; the same seed gives the same start."""
 
     def make(
-        name="run", max_epochs=4, callbacks=(), resume=None, data=None, network=None, trainer=None, seed=5, **module
+        name="run",
+        max_epochs=4,
+        callbacks=(),
+        resume=None,
+        data=None,
+        network=None,
+        trainer=None,
+        seed=5,
+        minutes=10.0,
+        **module,
     ):
         L.seed_everything(seed, verbose=False)
         clouds = ModelNetData(
@@ -73,7 +82,7 @@ def build(shapes_folder, tmp_path):
         model = ClassificationModule(CSGNN(**options), **{"seed": seed, **module})
         panels = {"loss": "loss", "accuracy": "accuracy"}
         text = "seed_everything: 5\n"
-        folder = RunFolder(tmp_path / "runs", name, "validation/accuracy", "max", panels, text, resume)
+        folder = RunFolder(tmp_path / "runs", name, "validation/accuracy", "max", panels, text, resume, minutes)
         runner = L.Trainer(**{**SILENT, "max_epochs": max_epochs, "callbacks": [*callbacks, folder], **(trainer or {})})
         return runner, model, clouds, folder
 
@@ -84,11 +93,21 @@ def build(shapes_folder, tmp_path):
 def build_dos(snapshots_folder, tmp_path):
     """The same for a model of the DOS."""
 
-    def make(kind="agni", name="run", max_epochs=3, callbacks=(), resume=None, data=None, trainer=None, **module):
+    def make(
+        kind="agni",
+        name="run",
+        max_epochs=3,
+        callbacks=(),
+        resume=None,
+        data=None,
+        trainer=None,
+        minutes=10.0,
+        **module,
+    ):
         L.seed_everything(5, verbose=False)
         snapshots = DOSData(**{"source": snapshots_folder, "batch_size": 4, "seed": 5, **(data or {})})
         model = DOSModule(DOS_MODELS[kind](**NETWORKS[kind]), **{"seed": 5, "learning_rate": 1e-2, **module})
-        folder = RunFolder(tmp_path / "runs", name, "validation/band_energy_mae", resume=resume)
+        folder = RunFolder(tmp_path / "runs", name, "validation/band_energy_mae", resume=resume, minutes=minutes)
         runner = L.Trainer(**{**SILENT, "max_epochs": max_epochs, "callbacks": [*callbacks, folder], **(trainer or {})})
         return runner, model, snapshots, folder
 

@@ -157,6 +157,9 @@ class EpochSampler(Sampler[int]):
     epoch
         The epoch, or a function that is asked for it whenever an iteration begins. Lightning calls ``set_epoch``, but
         with worker processes only after the first batches of a resumed run were ordered; a function is in time.
+    start
+        Is asked how many samples of this process a resumed epoch has had already. They are passed over, not counted out
+        of the length.
     """
 
     def __init__(
@@ -169,6 +172,7 @@ class EpochSampler(Sampler[int]):
         groups: ArrayLike | None = None,
         batch_size: int | None = None,
         epoch: int | Callable[[], int] = 0,
+        start: Callable[[int], int] = lambda epoch: 0,
     ) -> None:
         check_seed(seed)
         if size < 1:
@@ -179,7 +183,7 @@ class EpochSampler(Sampler[int]):
         if not 0 <= rank < world:
             raise ValueError(f"rank {rank} is not in 0..{world - 1}")
         self.size, self.seed, self.shuffle, self.rank, self.world = size, seed, shuffle, rank, world
-        self.epoch = epoch
+        self.epoch, self.start = epoch, start
         self.used = size if batch_size is None else size // (batch_size * world) * batch_size * world
 
     def set_epoch(self, epoch: int) -> None:
@@ -200,7 +204,7 @@ class EpochSampler(Sampler[int]):
             order = source.permutation(self.size)
             if self.groups is not None:
                 order = mix_evenly(order, self.groups[order], source)
-        for index in order[self.rank : self.used : self.world].tolist():
+        for index in order[self.rank : self.used : self.world][self.start(epoch) :].tolist():
             yield EpochIndex(index, epoch)
 
 

@@ -6,6 +6,11 @@ import torch
 import torch.distributed as dist
 
 
+def world_size() -> int:
+    """Return the number of processes that train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
 class Agreement:
     """Takes the largest of a few small numbers over all processes, on their CPUs.
 
@@ -17,7 +22,7 @@ class Agreement:
 
     def largest(self, *numbers: int) -> list[int]:
         """Return the largest value that any process gave for each number; with one process, the numbers."""
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        if world_size() == 1:
             return list(numbers)
         if self._group is None:
             self._group = dist.new_group(backend="gloo")
@@ -27,7 +32,7 @@ class Agreement:
 
     def gathered(self, thing: object) -> list[object]:
         """Return what every process gave, by rank."""
-        if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        if world_size() == 1:
             return [thing]
         self.largest()
         found: list[object] = [None] * dist.get_world_size()

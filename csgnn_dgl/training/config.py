@@ -102,6 +102,8 @@ def parser_of(task: Task, stage: Stage, defaults: Mapping[str, Any] | None = Non
         resume = "Run folder to go on with, under its own config; the latest one if none is named."
         parser.add_argument("--resume", type=str | None, default=None, help=resume)
         skip = "Leave out steps whose loss or gradients are not finite and count their batches, instead of stopping."
+        minutes = "Minutes after which a checkpoint is written within an epoch; 0: after every step."
+        parser.add_argument("--checkpoint_minutes", type=float, default=10.0, help=minutes)
         parser.add_argument("--skip_not_finite", type=bool, default=False, help=skip)
         parser.add_argument("--test_at_end", type=bool, default=False, help="Test the best checkpoint at the end.")
         for name in task.links:

@@ -42,7 +42,7 @@ class EpochData(L.LightningDataModule):
         if num_workers < 0:
             raise InputError(f"data.num_workers is {num_workers}; give 0 or more")
         self.source, self.batch_size, self.num_workers, self.seed = source, batch_size, num_workers, seed
-        self._resumed_epoch = 0
+        self._resumed_epoch = self._resumed_batch = 0
 
     def reading(self) -> dict[str, Any]:
         """Return the options that say what is read and tested on, as plain values."""
@@ -56,16 +56,43 @@ class EpochData(L.LightningDataModule):
         """Read what is tested on, so that what cannot be read is told before a training and not at its end."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the epoch that a resumed run begins with.
+        """Return the epoch that a resumed run begins with, how many of its batches were trained on, and their size.
 
         Lightning makes the first loader before it restores its own count of the epochs, and worker processes fetch at
         once.
         """
-        return {"epoch": self._epoch()}
+        share = {"batch_size": self.batch_size, "processes": self._world()[1]}
+        return {"epoch": self._epoch(), "batch": self.batches_done(), **share}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Begin with that epoch."""
-        self._resumed_epoch = int(state_dict["epoch"])
+        """Begin there.
+
+        Raises
+        ------
+        InputError
+            If that is within an epoch whose batches were shared otherwise among processes.
+        """
+        self._resumed_epoch, self._resumed_batch = int(state_dict["epoch"]), int(state_dict.get("batch", 0))
+        if not self._resumed_batch:
+            return
+        was, now = (state_dict["processes"], state_dict["batch_size"]), (self._world()[1], self.batch_size)
+        if was != now:
+            raise InputError(
+                f"the last checkpoint is within an epoch of {was[0]} process(es) with batches of {was[1]}, and here "
+                f"are {now[0]} with batches of {now[1]}; go on as before, at least to the end of the epoch"
+            )
+
+    def batches_done(self) -> int:
+        """Return how many batches of an unfinished epoch were trained on; 0 between two epochs."""
+        if self.trainer is None:
+            return 0
+        loop: Any = self.trainer.fit_loop
+        epochs = loop.epoch_progress.current
+        return loop.epoch_loop.batch_progress.current.processed if epochs.ready > epochs.processed else 0
+
+    def resumes_within_epoch(self) -> bool:
+        """Whether the training has gone on within an epoch."""
+        return self._resumed_batch > 0
 
     def _epoch(self) -> int:
         if self.trainer is None:
@@ -115,13 +142,18 @@ class EpochData(L.LightningDataModule):
                 f"{self.source}: {count} {what}(s) leave some of {world} processes without any; start fewer processes"
             )
 
+    def _passed_over(self, epoch: int) -> int:
+        """Return the samples of this process that an epoch has had before the run was resumed."""
+        return self._resumed_batch * self.batch_size if epoch == self._resumed_epoch else 0
+
     def _loader(
         self, dataset: EpochDataset, train: bool, groups: ArrayLike | None = None, epoch: int = 0
     ) -> DataLoader[dict[str, torch.Tensor]]:
         """Return a loader for training, or for evaluation with the random numbers of one `epoch`."""
         rank, world = self._world()
         size, asked = (self.batch_size, self._epoch) if train else (None, lambda: epoch)
-        sampler = EpochSampler(len(dataset), self.seed, train, rank, world, groups, size, asked)
+        start = self._passed_over if train else lambda epoch: 0
+        sampler = EpochSampler(len(dataset), self.seed, train, rank, world, groups, size, asked, start)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

@@ -38,6 +38,7 @@ from csgnn_dgl.training.finite import FiniteGuard
 from csgnn_dgl.training.module import TrainingModule
 from csgnn_dgl.training.results import Results
 from csgnn_dgl.training.runs import Run, RunFolder
+from csgnn_dgl.training.stopping import Stopped
 from csgnn_dgl.training.task import Task, find_task
 
 Config = Place | Mapping[str, Any]
@@ -55,11 +56,19 @@ HINTS = (
 
 
 class Interrupted(KeyboardInterrupt):
-    """A training that was stopped by the user; `run` can go on, if an epoch was over."""
+    """A training that was stopped by the user or a signal; `run` can go on, if there is a checkpoint.
 
-    def __init__(self, run: Run | None) -> None:
+    Parameters
+    ----------
+    run
+        The run, if it can.
+    signal
+        The signal, where the training has ended at the end of a step and all of it is kept.
+    """
+
+    def __init__(self, run: Run | None, signal: int | None = None) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.signal = run, signal
 
 
 def fit(
@@ -269,7 +278,7 @@ class Experiment:
             name = options.name or next(iter(named), "run")
             check_run_name(name)
             settings = task.monitor, task.mode, task.panels, text, options.resume
-            self.folder = RunFolder(options.runs, name, *settings)
+            self.folder = RunFolder(options.runs, name, *settings, options.checkpoint_minutes)
             self.guard = FiniteGuard(self.folder, options.skip_not_finite)
             callbacks = [self.guard, *callbacks, self.folder]
         try:
@@ -292,13 +301,15 @@ class Experiment:
             self.data.read_test()
         try:
             self._carry_out("fit", last)
-        except KeyboardInterrupt as stop:
+        except (KeyboardInterrupt, Stopped) as stop:
             begun = self.folder.begun
-            raise Interrupted(begun if begun is not None and begun.last.is_file() else None) from stop
+            kept = begun if begun is not None and begun.last.is_file() else None
+            raise Interrupted(kept, stop.number if isinstance(stop, Stopped) else None) from stop
         except OSError as error:
-            begun = self.folder.begun
-            kept = begun is not None and begun.last.is_file()
-            last = f"{begun.last} is whole, so go on later with --resume" if begun and kept else "nothing was kept"
+            left = self.folder.begun
+            last = "nothing was kept"
+            if left is not None and left.last.is_file():
+                last = f"{left.last} is whole, so go on later with --resume"
             raise InputError(
                 f"{error.filename or self.options.runs}: {error.strerror or error}; the training has stopped and {last}"
             ) from error
@@ -343,6 +354,8 @@ class Experiment:
         except SystemExit as end:
             raise KeyboardInterrupt from end
         finally:
+            if self.folder is not None:
+                self.folder.signals.deactivate()
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, handler)
 

@@ -19,6 +19,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.base import first_not_finite
 from csgnn_dgl.training.agreement import Agreement
+from csgnn_dgl.training.module import states_of
 from csgnn_dgl.training.runs import RunFolder
 
 MOST = 16
@@ -73,12 +74,6 @@ class Before:
         for measure, states in self.states:
             for name, state in states.items():
                 setattr(measure, name, state)
-
-
-def states_of(measure: Metric) -> dict[str, Any]:
-    """Return a copy of what a measure has gathered."""
-    states = measure.metric_state.items()
-    return {name: state.clone() if isinstance(state, Tensor) else list(state) for name, state in states}
 
 
 class FiniteGuard(L.Callback):

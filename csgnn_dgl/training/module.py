@@ -18,6 +18,7 @@ from torchmetrics import MeanMetric, Metric
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import Registry, check_fits, upgrade
+from csgnn_dgl.training.agreement import Agreement
 from csgnn_dgl.training.averaging import MovingAverage
 
 Schedule = Literal["plateau", "one_cycle", "cosine", "steps"]
@@ -32,6 +33,12 @@ def batch_seed(seed: int, epoch: int, batch: int) -> int:
 def at_least_float32(output: Tensor) -> Tensor:
     """Widen bfloat16, in which losses and probabilities would lose digits, and leave float64 alone."""
     return output.to(torch.promote_types(output.dtype, torch.float32))
+
+
+def states_of(measure: Metric) -> dict[str, Any]:
+    """Return a copy of what a measure has gathered."""
+    states = measure.metric_state.items()
+    return {name: state.clone() if isinstance(state, Tensor) else list(state) for name, state in states}
 
 
 def _decaying(groups: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -172,6 +179,7 @@ class TrainingModule(L.LightningModule, ABC):
         self.network, self.seed = network, seed
         self.learning_rate, self.weight_decay, self.schedule = learning_rate, weight_decay, schedule
         self.patience, self.factor, self.threshold, self.minimum_rate = patience, factor, threshold, minimum_rate
+        self._agreement = Agreement()
         self.throughput = {"train": Throughput(), "validation": Throughput()}
         self.scores: Sequence[Any] = ()
         # Tables of the grid and averages of norms are the same in all processes: torch would send them at every step.
@@ -307,15 +315,26 @@ class TrainingModule(L.LightningModule, ABC):
         return {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the description of the network, in plain types only."""
+        """Add the description of the network, in plain types only, and what was measured in an unfinished epoch."""
         checkpoint["csgnn"] = self.checkpoint_description()
+        if self.data.batches_done():
+            measured = {name: states_of(measure) for name, measure in self._measures()}
+            checkpoint["measured"] = self._agreement.gathered(measured)
+
+    def _measures(self) -> list[tuple[str, Metric]]:
+        return list(self.train_measures.items())  # type: ignore[arg-type]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Make sure that the checkpoint fits this network and these classes."""
+        """Make sure that the checkpoint fits this network and these classes, and go on with its unfinished epoch."""
         own = self.checkpoint_description()
         path = self.trainer.ckpt_path or "the checkpoint"
         upgrade(checkpoint, path)
         check_fits(path, checkpoint, own["config"], own.get("class_names"), own["model"])
+        if self.trainer.state.fn == TrainerFn.FITTING and "measured" in checkpoint:
+            measured = checkpoint["measured"][self.trainer.global_rank]
+            for name, measure in self._measures():
+                for state, value in measured[name].items():
+                    setattr(measure, state, value)
 
     @property
     def rate(self) -> float:
@@ -339,6 +358,8 @@ class TrainingModule(L.LightningModule, ABC):
             If the resumed run's schedule was planned for another number of steps.
         """
         self.stop_when_spent()
+        if self.data.resumes_within_epoch():
+            self.go_on_within_epoch()
         scheduler = self.lr_schedulers()
         planned = getattr(scheduler, "total_steps", getattr(scheduler, "T_max", None))
         steps = self.trainer.estimated_stepping_batches
@@ -347,6 +368,10 @@ class TrainingModule(L.LightningModule, ABC):
                 f"schedule {self.schedule} of this run was planned for {planned} steps and the options make {steps}; "
                 "resume it as it was begun, or start a new run for a longer or shorter training"
             )
+
+    def go_on_within_epoch(self) -> None:
+        """Do what the beginning of the epoch would have done, of which Lightning tells nobody again."""
+        self.throughput["train"].restart()
 
     def on_train_epoch_start(self) -> None:
         """Begin to measure the throughput of the epoch."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import lightning.pytorch as L
+import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -21,11 +22,14 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write, remove_leftovers
 from csgnn_dgl.models.base import Place, first_not_finite, read_checkpoint, write_checkpoint
 from csgnn_dgl.notes import note
+from csgnn_dgl.training.agreement import Agreement, world_size
 from csgnn_dgl.training.config import read_yaml
 from csgnn_dgl.training.figures import history_figure
 from csgnn_dgl.training.lettering import save_figure
 from csgnn_dgl.training.lock import FolderLock
 from csgnn_dgl.training.results import FILE, Results
+from csgnn_dgl.training.resuming import check_options
+from csgnn_dgl.training.stopping import Stopped, StopSignals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +162,7 @@ class RunFolder(Checkpoint):
 
     ============================= ================================================================================
     ``config.yaml``               the resolved config, as given
-    ``checkpoints/last.ckpt``     after every epoch: everything needed to go on exactly
+    ``checkpoints/last.ckpt``     after every epoch, every few minutes and at a signal: all that is needed to go on
     ``checkpoints/previous.ckpt`` the one before it, for when that one is damaged
     ``checkpoints/best.ckpt``     the epoch with the best `monitor` (equal ones: the lower validation loss)
     ``history.json``              what was measured in each epoch; optimiser steps, seconds and CPU seconds until then
@@ -170,7 +174,8 @@ class RunFolder(Checkpoint):
     The folder is made when data and model have been built and training is about to begin. An existing one is never
     written over: a new run gets the next free number instead, and only `resume` continues one, under a lock. Every file
     is written to a temporary name beside it and renamed; checkpoints have a checksum. An epoch that a limit on time or
-    steps cuts short is not kept: a resumed run begins it anew and ends where an uninterrupted one does.
+    steps cuts short is not kept but for its last checkpoint: a resumed run goes on from there and ends where an
+    uninterrupted one does.
 
     Parameters
     ----------
@@ -188,6 +193,8 @@ class RunFolder(Checkpoint):
         Text of the resolved config.
     resume
         Run folder to continue instead of making one.
+    minutes
+        The last checkpoint is written anew within an epoch when it is older; 0 writes one after every step.
     """
 
     def __init__(
@@ -199,7 +206,11 @@ class RunFolder(Checkpoint):
         panels: Mapping[str, str] | None = None,
         config: str = "",
         resume: Run | Place | None = None,
+        minutes: float = 10.0,
     ) -> None:
+        if not minutes >= 0:
+            raise InputError(f"checkpoint_minutes is {minutes}; give a number of at least 0")
+        self.minutes, self.signals, self._agreement = minutes, StopSignals(), Agreement()
         self.root, self.name, self.config = Path(root), name, config
         self.begun = None if resume is None else Run.at(resume)
         self.monitor, self.sign, self.panels = monitor, 1.0 if mode == "max" else -1.0, panels or {"loss": "loss"}
@@ -208,6 +219,7 @@ class RunFolder(Checkpoint):
         self.seconds = self.cpu_seconds = 0.0
         self.lock: FolderLock | None = None
         self._ready = False
+        self._saved = time.monotonic()
         self._epoch_start = time.perf_counter(), time.process_time()
 
     @property
@@ -226,6 +238,7 @@ class RunFolder(Checkpoint):
         if refused:
             raise InputError(refused)
         self.begun = Run(Path(made))
+        self.signals.activate()  # before workers are started
         trainer.strategy.checkpoint_io = SealedCheckpoints()
         trainer.loggers = [*trainer.loggers, TensorBoardLogger(self.run.path, name="tensorboard", version="")]
         self._ready = True
@@ -250,8 +263,42 @@ class RunFolder(Checkpoint):
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Let others train in the folder."""
-        if stage == "fit" and self.lock is not None:
-            self.lock.release()
+        if stage == "fit":
+            self.signals.deactivate()
+            if self.lock is not None:
+                self.lock.release()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals back from Lightning, whose handlers wait for other processes, and count the minutes."""
+        self.signals.activate()
+        self._saved = time.monotonic()
+        self._epoch_start = time.perf_counter(), time.process_time()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Write the last checkpoint anew when it is old or a signal has come, and end the training at a signal.
+
+        That is between two steps of the optimiser only, where no gradients are gathered, and never after the last batch
+        of an epoch or before a validation: the epoch's end is soon.
+
+        Raises
+        ------
+        Stopped
+            If a signal came, in whichever process.
+        """
+        done = batch_idx + 1
+        if done >= trainer.num_training_batches or done % trainer.accumulate_grad_batches:
+            return
+        if trainer.val_check_batch and done % trainer.val_check_batch == 0:
+            return
+        old = trainer.is_global_zero and time.monotonic() - self._saved >= 60 * self.minutes
+        number, due = self._agreement.largest(self.signals.number, old)
+        if number or due:
+            self._count_time()
+            self._save(trainer, self.run.last)
+        if number:
+            raise Stopped(number)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note the time."""
@@ -263,10 +310,7 @@ class RunFolder(Checkpoint):
         if not epoch_is_whole(trainer) or (self.history and self.history[-1]["epoch"] >= epoch):
             return
         measured = {key: float(value) for key, value in trainer.callback_metrics.items() if "step" not in key}
-        now = time.perf_counter(), time.process_time()
-        self.seconds += now[0] - self._epoch_start[0]
-        self.cpu_seconds += now[1] - self._epoch_start[1]
-        self._epoch_start = now
+        self._count_time()
         spent = {"steps": trainer.global_step, "seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
         entry = {"epoch": float(epoch), **spent, **dict(sorted(measured.items()))}
         self.history.append(entry)
@@ -282,6 +326,14 @@ class RunFolder(Checkpoint):
         if improved or (self.best is None and measured_finite):
             self._save(trainer, self.run.best)
         self._save(trainer, self.run.last)
+        if number := self._agreement.largest(self.signals.number)[0]:
+            raise Stopped(number)
+
+    def _count_time(self) -> None:
+        now = time.perf_counter(), time.process_time()
+        self.seconds += now[0] - self._epoch_start[0]
+        self.cpu_seconds += now[1] - self._epoch_start[1]
+        self._epoch_start = now
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draw the training curve."""
@@ -298,12 +350,27 @@ class RunFolder(Checkpoint):
             self.teardown(trainer, pl_module, "fit")
 
     def state_dict(self) -> dict[str, Any]:
-        """History, best epoch and time so far."""
+        """History, best epoch, time so far and what all this was made with."""
         spent = {"seconds": self.seconds, "cpu_seconds": self.cpu_seconds}
-        return {"history": self.history, "best": self.best, **spent}
+        threads = {"threads": torch.get_num_threads(), "processes": world_size()}
+        return {"history": self.history, "best": self.best, "config": self.config, **threads, **spent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from them."""
+        """Go on from them.
+
+        Raises
+        ------
+        InputError
+            If the options are not those that the training began with.
+        """
+        if self.config:
+            begun = state_dict.get("config") or self.run.config_file.read_text(encoding="utf-8")
+            check_options(self.run.path, begun, self.config)
+        for what, now in (("threads", torch.get_num_threads()), ("processes", world_size())):
+            if (before := state_dict.get(what, now)) != now:
+                note(
+                    self.run.path, f"goes on with {now} {what}, where it had {before}: sums may differ in the last bits"
+                )
         self.history = list(state_dict["history"])
         self.best = state_dict["best"]
         self.seconds = float(state_dict["seconds"])
@@ -323,6 +390,8 @@ class RunFolder(Checkpoint):
         if path == self.run.last and trainer.is_global_zero and path.is_file():
             second_name(path, self.run.previous)
         trainer.save_checkpoint(path)
+        if path == self.run.last:
+            self._saved = time.monotonic()
 
 
 class SealedCheckpoints(TorchCheckpointIO):

@@ -178,14 +178,24 @@ class DOSModule(TrainingModule):
         epochs = self.trainer.max_epochs
         if epochs is None or epochs < 0:
             raise InputError("freeze_norms has to know when the training ends; give trainer.max_epochs")
-        first = math.ceil(self.freeze_norms * epochs)
-        if self.current_epoch < first:
-            return
-        norms = [module for module in self.network.modules() if isinstance(module, NormReLU)]
-        if self.current_epoch == first:
-            self._measure(norms)
-        for norm in norms:
-            norm.eval()
+        if self.current_epoch == math.ceil(self.freeze_norms * epochs):
+            self._measure(self._norms())
+        self._freeze(epochs)
+
+    def go_on_within_epoch(self) -> None:
+        """Keep the norms of the epoch frozen."""
+        super().go_on_within_epoch()
+        if self.freeze_norms < 1:
+            self._freeze(self.trainer.max_epochs or 0)
+
+    def _norms(self) -> list[NormReLU]:
+        return [module for module in self.network.modules() if isinstance(module, NormReLU)]
+
+    def _freeze(self, epochs: int) -> None:
+        """Let the norms keep their averages in this epoch, if it is time."""
+        if self.current_epoch >= math.ceil(self.freeze_norms * epochs):
+            for norm in self._norms():
+                norm.eval()
 
     @torch.no_grad()
     def _measure(self, norms: list[NormReLU]) -> None:
