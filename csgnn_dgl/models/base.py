@@ -18,6 +18,7 @@ from torch import nn
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
+from csgnn_dgl.models.places import weights_file
 from csgnn_dgl.models.trust import check_import, reading, registered
 from csgnn_dgl.seal import is_sealed, write_sealed
 
@@ -103,6 +104,31 @@ class Model(nn.Module):
         if not isinstance(model, cls):
             raise InputError(f"{checkpoint_file(place)} holds a {type(model).__name__}; give one of a {cls.__name__}")
         return model
+
+    @classmethod
+    def from_pretrained(cls, name: Place, sha256: str | None = None, map_location: str | torch.device = "cpu") -> Self:
+        """Load weights that come with the package, or those of a release, in evaluation mode.
+
+        Parameters
+        ----------
+        name
+            One of :func:`csgnn_dgl.pretrained`, a file, or an address, which is fetched once and kept in the cache.
+        sha256
+            Checksum that the file has to have; an address is not used without one.
+        map_location
+            Device of the weights.
+
+        Raises
+        ------
+        InputError
+            If there is nothing of that name or checksum, or it holds something else.
+
+        Examples
+        --------
+        >>> CSGNN.from_pretrained("builtin-small").class_names[:2]
+        ('airplane', 'bed')
+        """
+        return cls.from_checkpoint(weights_file(name, sha256), map_location)
 
 
 class Registry(Mapping[str, type[Kind]]):

@@ -1,6 +1,5 @@
 """Fetching ModelNet40 on machines with internet."""
 
-import http.client
 import os
 import shutil
 import stat
@@ -9,13 +8,11 @@ import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
 import numpy as np
 
 from csgnn_dgl.data.clouds.modelnet import read_modelnet40
-from csgnn_dgl.data.progress import progress_bar
+from csgnn_dgl.download import FAILURES, fetch
 from csgnn_dgl.errors import InputError, reason
 
 ARCHIVE = "modelnet40_ply_hdf5_2048"
@@ -34,11 +31,9 @@ LARGEST_UNPACKED = 4 * 2**30
 
 
 _FAILURES = (
-    OSError,
+    *FAILURES,
     EOFError,
-    ValueError,
     RuntimeError,  # an archive with a password or an unknown compression
-    http.client.HTTPException,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -98,7 +93,7 @@ def download_modelnet40(
     try:
         for url in urls:
             try:
-                _fetch(url, workplace / "archive.zip", progress, timeout)
+                fetch(url, workplace / "archive.zip", progress, timeout)
                 unpacked = workplace / ARCHIVE
                 _unpack(workplace / "archive.zip", unpacked)
                 verify_modelnet40(unpacked, counts)
@@ -133,24 +128,6 @@ def verify_modelnet40(folder: str | os.PathLike[str], counts: Mapping[str, int] 
             )
         if split == "train" and len(np.unique(clouds.labels)) != NUM_CLASSES:
             raise InputError(f"{folder}: some class has no shape to train on; fetch the archive again.")
-
-
-def _fetch(url: str, path: Path, progress: bool, timeout: float) -> None:
-    """Copy what is at `url` to `path`."""
-    request = Request(url, headers={"User-Agent": "csgnn_dgl"})  # some mirrors refuse Python's own name
-    with urlopen(request, timeout=timeout) as answer, path.open("wb") as file:
-        total = int(answer.headers.get("Content-Length") or 0)
-        host = urlsplit(url).hostname or url
-        with progress_bar(
-            total=total or None, desc=f"fetching from {host}", unit="B", unit_scale=True, disable=not progress
-        ) as bar:
-            copied = 0
-            while chunk := answer.read(2**20):
-                file.write(chunk)
-                copied += len(chunk)
-                bar.update(len(chunk))
-    if total and copied != total:
-        raise OSError(f"the connection broke after {copied} of {total} bytes")
 
 
 def _unpack(archive: Path, folder: Path) -> None:
