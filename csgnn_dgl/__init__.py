@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     )
     from csgnn_dgl.mapping import PrismMapping, ShellMapping
     from csgnn_dgl.models import CSGNN
+    from csgnn_dgl.models.weights import pretrained
     from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, RadialConv, SpherePool
     from csgnn_dgl.symmetry import so3_error
+    from csgnn_dgl.tasks.classification.prediction import ShapePrediction, classify
     from csgnn_dgl.tasks.dos import load_dos_model
     from csgnn_dgl.tasks.dos.prediction import DOSPrediction, predict_dos
     from csgnn_dgl.testing import assert_equivariant
@@ -45,10 +47,12 @@ __all__ = [
     "IntraSphereConv",
     "PrismMapping",
     "RadialConv",
+    "ShapePrediction",
     "ShellMapping",
     "SpherePool",
     "__version__",
     "assert_equivariant",
+    "classify",
     "concentric_heterograph",
     "draw_features",
     "draw_heterograph",
@@ -57,6 +61,7 @@ __all__ = [
     "load_dos_model",
     "pooling_graph",
     "predict_dos",
+    "pretrained",
     "random_rotations",
     "so3_error",
     "vertex_permutations",
@@ -68,8 +73,10 @@ _NAMES_IN = {
     "graphs": "ConcentricGrid concentric_heterograph draw_features draw_heterograph pooling_graph",
     "mapping": "PrismMapping ShellMapping",
     "models": "CSGNN",
+    "models.weights": "pretrained",
     "nn": "ConcentricBlock IntraSphereConv RadialConv SpherePool",
     "symmetry": "so3_error",
+    "tasks.classification.prediction": "ShapePrediction classify",
     "tasks.dos": "load_dos_model",
     "tasks.dos.prediction": "DOSPrediction predict_dos",
     "testing": "assert_equivariant",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.data import CloudDataset, load
@@ -19,6 +18,7 @@ from csgnn_dgl.models.trust import EVERYTHING, trusting
 from csgnn_dgl.tasks.classification.audit import Verdict, audit, choose
 from csgnn_dgl.tasks.classification.subjects import find_subject
 from csgnn_dgl.training.report import markdown_table
+from pipelines.options import Parser
 from pipelines.terminal import guarded, say
 
 PROGRAM = "python -m pipelines.audit"
@@ -43,14 +43,6 @@ audited in evaluation mode and in float64 where they can be.
 
 exit code: 0 nothing is wrong, 1 something is, 2 the audit could not be made
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one sentence and an `InputError`."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the complaint."""
-        raise InputError(f"{message}; --help lists the options")
 
 
 def build_parser(program: str) -> Parser:

@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-
-import torch
 
 from csgnn_dgl.allocator import keep_large_blocks
-from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS
 from csgnn_dgl.tasks.dos import load_dos_model
 from csgnn_dgl.tasks.dos.prediction import predict_snapshots
@@ -21,8 +17,8 @@ from csgnn_dgl.tasks.dos.task import TASK
 from csgnn_dgl.tasks.dos.writing import predictions_table, write_predictions
 from csgnn_dgl.training import compare
 from csgnn_dgl.training.config import Parser
-from csgnn_dgl.training.runs import claim_folder
 from pipelines import cli
+from pipelines.options import check_free, device, new_folder
 from pipelines.terminal import guarded, say
 
 PROGRAM = "python -m pipelines.dos"
@@ -104,30 +100,6 @@ def _parser(program: str, description: str) -> Parser:
     parser.add_argument("--output", type=str | None, default=None, help="Folder for results; by default a new one.")
     parser.add_argument("--device", type=str | None, default=None, help="Where to compute; by default a GPU if any.")
     return parser
-
-
-def device(name: str | None) -> torch.device:
-    """Return the device of a name; without one a GPU, if there is one, else the CPU."""
-    try:
-        chosen = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"--device {name} cannot be used here; give cpu or leave it out") from error
-    return chosen
-
-
-def new_folder(place: str | None, name: str, kept: str) -> Path:
-    """Return a folder for results: the named one, unless it has some, or the next free one under ``runs``."""
-    if place is None:
-        return claim_folder(Path("runs"), name)
-    check_free(place, kept)
-    return Path(place)
-
-
-def check_free(place: str | None, kept: str) -> None:
-    """Refuse a named folder that has results; told before the work, not after it."""
-    if place is not None and (Path(place) / kept).exists():
-        raise InputError(f"{place} has results already ({kept}); name another folder with --output")
 
 
 def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
