@@ -14,11 +14,10 @@ from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.data import CloudDataset, load
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import CLASSIFIERS
-from csgnn_dgl.models.trust import EVERYTHING, trusting
 from csgnn_dgl.tasks.classification.audit import Verdict, audit, choose
 from csgnn_dgl.tasks.classification.subjects import find_subject
 from csgnn_dgl.training.report import markdown_table
-from pipelines.options import Parser
+from pipelines.options import Parser, add_trust, as_trusted
 from pipelines.terminal import guarded, say
 
 PROGRAM = "python -m pipelines.audit"
@@ -63,8 +62,7 @@ def build_parser(program: str) -> Parser:
     parser.add_argument("--batch", type=int, default=16, help="clouds of a batch (16)")
     parser.add_argument("--copies", type=int, default=8, help="rotated copies of each cloud (8)")
     parser.add_argument("--full", action="store_true", help="make a class with its defaults, not its small arguments")
-    trust = "let a run or checkpoint name a class from outside of this package, which is run: as trusted as a program"
-    parser.add_argument("--trust", action="store_true", help=trust)
+    add_trust(parser)
     parser.add_argument("--seed", type=int, default=0, help="seed of weights, orders and rotations (0)")
     return parser
 
@@ -72,7 +70,7 @@ def build_parser(program: str) -> Parser:
 def run(arguments: Sequence[str], program: str) -> int:
     """Audit a classifier, print the page, and return the exit code."""
     options = build_parser(program).parse_args(list(arguments))
-    with trusting(*([EVERYTHING] if options.trust else [])):
+    with as_trusted(options):
         return carry_out(options)
 
 

@@ -18,7 +18,7 @@ from csgnn_dgl.tasks.classification.answers import answer_text, answers_json, an
 from csgnn_dgl.tasks.classification.given import files_of, read_clouds
 from csgnn_dgl.tasks.classification.prediction import predict_clouds
 from csgnn_dgl.tasks.classification.trained import DEFAULT, load_classifier
-from pipelines.options import Parser, check_free, device, new_folder
+from pipelines.options import Parser, add_trust, as_trusted, check_free, device, new_folder
 from pipelines.terminal import USER_ERROR, guarded, say
 
 PROGRAM = "python -m pipelines.classify"
@@ -45,6 +45,7 @@ def build_parser(program: str) -> Parser:
     parser.add_argument("--training_data", metavar="FOLDER", help="draw the nearest shapes from these training data")
     parser.add_argument("--output", metavar="FOLDER", help=f"folder for {FILE} and figures; for figures a new one")
     parser.add_argument("--device", help="where to compute; by default a GPU if any")
+    add_trust(parser)
     return parser
 
 
@@ -52,7 +53,8 @@ def run(arguments: Sequence[str], program: str) -> int:
     """Classify files, tell what was found, and return the exit code: 2 if some files could not be used."""
     options = build_parser(program).parse_args(list(arguments))
     check_free(options.output, FILE)
-    model = load_classifier(options.weights, device(options.device))
+    with as_trusted(options):
+        model = load_classifier(options.weights, device(options.device))
     files = files_of(options.files)
     training = training_clouds(model, options.training_data) if options.figure else {}
     failures: dict[str, str] = {}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
 
 import torch
 
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.models.trust import EVERYTHING, trusting
 
 
 class Parser(argparse.ArgumentParser):
@@ -17,6 +19,17 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the complaint."""
         raise InputError(f"{message}; --help lists the options")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add ``--trust``; see `as_trusted`."""
+    text = "let a run or checkpoint name a class from outside of this package, which is run: as trusted as a program"
+    parser.add_argument("--trust", action="store_true", help=text)
+
+
+def as_trusted(options: argparse.Namespace) -> AbstractContextManager[None]:
+    """Let files name classes from anywhere, if the options say so."""
+    return trusting(*([EVERYTHING] if options.trust else []))
 
 
 def device(name: str | None) -> torch.device:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from csgnn_dgl.allocator import keep_large_blocks
 from csgnn_dgl.tasks.classification.card import write_card
 from csgnn_dgl.tasks.classification.publishing import publish
-from pipelines.options import Parser, device
+from pipelines.options import Parser, add_trust, as_trusted, device
 from pipelines.terminal import guarded, say
 
 PROGRAM = "python -m pipelines.publish"
@@ -32,8 +32,10 @@ def run(arguments: Sequence[str], program: str) -> int:
     parser.add_argument("--remark", action="append", default=[], help="a further limit, for the card; may be repeated")
     parser.add_argument("--output", metavar="FOLDER", default="weights", help="where to write (weights)")
     parser.add_argument("--device", help="where to compute; by default a GPU if any")
+    add_trust(parser)
     options = parser.parse_args(list(arguments))
-    made = publish(options.run, options.name, options.output, options.title, device(options.device))
+    with as_trusted(options):
+        made = publish(options.run, options.name, options.output, options.title, device(options.device))
     command = ["csgnn", "publish", f"runs/modelnet/{options.name}", options.name]
     command += ["--title", options.title, "--licence", options.licence]
     command += [word for text in options.remark for word in ("--remark", text)]

@@ -123,8 +123,8 @@ def load_classifier(place: Place | None = None, map_location: str | torch.device
     ----------
     place
         The name of weights that come with the package, a checkpoint, or a run folder (its best checkpoint). By default
-        `DEFAULT`. Nothing is unpickled but tensors and plain values; of models from elsewhere a run folder names the
-        package, and for a checkpoint alone import it first.
+        `DEFAULT`. Nothing is unpickled but tensors and plain values, and nothing is imported: import the module of a
+        model from elsewhere before.
     map_location
         Device of the weights.
 
@@ -133,13 +133,7 @@ def load_classifier(place: Place | None = None, map_location: str | torch.device
     InputError
         If the file is missing, unreadable, or the checkpoint of something else.
     """
-    found = weights_file(DEFAULT if place is None else place)
-    file = checkpoint_file(found)
-    if (file.parent.parent / "config.yaml").is_file():  # a run folder
-        from csgnn_dgl.tasks.classification.task import TASK
-        from csgnn_dgl.training.config import config_of_checkpoint
-
-        config_of_checkpoint(file, TASK)  # imports what the run may import
+    file = checkpoint_file(weights_file(DEFAULT if place is None else place))
     checkpoint = read_checkpoint(file)
     network = CLASSIFIERS.restore(checkpoint, file, map_location)
     description = checkpoint["csgnn"]
