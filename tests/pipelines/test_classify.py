@@ -95,13 +95,14 @@ def test_published_weights_are_the_run_s_small_calibrated_and_know_their_trainin
     found = load_classifier(file)
     assert not caplog.records
     assert (found.class_names, found.num_points) == (("ball", "rod", "slab"), NUM_POINTS)
+    assert found.temperature is not None and found.domain is not None
     assert found.temperature > 0 and len(found.domain.references) == 38 and found.domain.names[0].startswith("ball/")
     # what comes out is what the run's weights give, but for the rounding to float16
     options = yaml.safe_load((run / "config.yaml").read_text())["data"]
     clouds = ModelNetData(source=options["source"], num_points=NUM_POINTS).test_clouds
     points = torch.from_numpy(clouds.points)
-    pair = [load_classifier(place).answer(points)[0] for place in (file, run)]
-    np.testing.assert_allclose(*pair, rtol=2e-2, atol=2e-2)
+    rounded, whole = (load_classifier(place).answer(points)[0] for place in (file, run))
+    np.testing.assert_allclose(rounded, whole, rtol=2e-2, atol=2e-2)
     assert str(options["source"]) not in str(content["csgnn"]) and content["csgnn"]["data"]["source"] == "data"
 
 

@@ -7,11 +7,11 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, cast, overload
+from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from csgnn_dgl.data import rotate_clouds
@@ -118,20 +118,9 @@ class ShapePrediction:
 
 
 Model = TrainedClassifier | nn.Module | str | os.PathLike[str]
-Path = str | os.PathLike[str]
 
 
-@overload
-def classify(
-    shapes: NDArray[Any] | Tensor | Path, model: Model | None = None, rotations: int = 0, up_axis: str = "z"
-) -> Any: ...
-@overload
-def classify(
-    shapes: Iterable[Path] | Sequence[ArrayLike], model: Model | None = None, rotations: int = 0, up_axis: str = "z"
-) -> list[ShapePrediction]: ...
-def classify(
-    shapes: Any, model: Model | None = None, rotations: int = 0, up_axis: str = "z"
-) -> ShapePrediction | list[ShapePrediction]:
+def classify(shapes: Any, model: Model | None = None, rotations: int = 0, up_axis: str = "z") -> Any:
     """Classify shapes.
 
     Shapes that are unlike the training shapes are told in a note (see `csgnn_dgl.notes`), and by `is_outside` of the

@@ -183,7 +183,7 @@ def test_a_folder_without_shapes_says_what_it_has(tmp_path):
     with pytest.raises(InputError, match=r"no mesh or point file in the folder \(passed over: .md \(1\)\)"):
         files_of([tmp_path])
     with pytest.raises(InputError, match="model is 3; give weights by name"):
-        csgnn_dgl.classify(np.ones((5, 3)), 3)
+        csgnn_dgl.classify(np.ones((5, 3)), 3)  # type: ignore[arg-type]
 
 
 def test_weights_of_another_form_are_refused(tmp_path):
@@ -227,7 +227,7 @@ def test_the_figure_has_the_cloud_its_features_and_the_nearest_shapes(shipped, f
     assert next(iter(training.values())).shape == (1024, 3)
     figure = answer_figure(one, shipped, training)
     assert len(figure.axes) == 6
-    assert "chair" in figure._suptitle.get_text()
+    assert "chair" in figure.get_suptitle()
     bare = csgnn_dgl.classify(make_shape("chair", "test", 0), Widths())
     assert len(answer_figure(bare, TrainedClassifier(Widths())).axes) == 2
     figure.savefig(tmp_path / "x.png")
