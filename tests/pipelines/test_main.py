@@ -7,7 +7,8 @@ from pipelines.__main__ import main, programs
 def test_every_program_is_listed_with_what_it_does(capsys):
     assert main(["--help"]) == main([]) == 0
     shown = capsys.readouterr().out
-    assert list(programs()) == ["ablation", "audit", "benchmark", "classify", "compare", "dos", "modelnet", "publish"]
+    assert {"audit", "classify", "compare", "dos", "modelnet", "publish"} <= set(programs())
+    assert not {"cli", "options", "terminal"} & set(programs())
     for name, text in programs().items():
         assert f"  {name:<12}{text}\n" in shown
     assert "Train and test classifiers of point clouds." in shown
