@@ -17,6 +17,7 @@ from csgnn_dgl.data import CloudTransform, load
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.graphs import draw_features
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
+from csgnn_dgl.models.pose import posed
 from csgnn_dgl.tasks.classification.prediction import ShapePrediction
 from csgnn_dgl.tasks.classification.trained import TrainedClassifier
 from csgnn_dgl.training.lettering import label as lettered
@@ -109,6 +110,8 @@ def answer_figure(
     _draw_cloud(figure.add_subplot(2, top, 1, projection="3d"), found.points, "the cloud")
     if mapping is not None:
         points = scale_to_unit_ball(torch.from_numpy(found.points)[None]).to(next(mapping.buffers()).device)
+        if getattr(model.network, "pose", "none") != "none":
+            points = posed(points)
         features = mapping(points).sum(dim=(2, 3)).cpu()
         axes = figure.add_subplot(2, top, 2, projection="3d")
         draw_features(torch.log1p(features), axes)

@@ -16,9 +16,8 @@ from torch import Tensor
 import csgnn_dgl
 from csgnn_dgl.data import CloudDataset, PointClouds, TestRotation
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models import CLASSIFIERS
-from csgnn_dgl.models.base import Place, epochs_of, plain, read_checkpoint
+from csgnn_dgl.models.base import Place, epochs_of, plain, read_checkpoint, write_checkpoint
 from csgnn_dgl.tasks.classification.calibration import Reliability, fit_temperature
 from csgnn_dgl.tasks.classification.data import ModelNetData
 from csgnn_dgl.tasks.classification.domain import ShapeDomain
@@ -155,8 +154,7 @@ def publish(
             "measured": plain(measured.values()),
         },
     }
-    with atomic_write(target) as file:
-        torch.save(content, file)
+    write_checkpoint(target, content)
     return Published(target, content, measured, data.class_names, _options(made), made.history)
 
 

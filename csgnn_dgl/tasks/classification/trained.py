@@ -98,11 +98,10 @@ class TrainedClassifier:
 
 
 def _embedded(network: nn.Module, points: Tensor) -> tuple[Tensor, Tensor]:
-    inputs: dict[nn.Module, Tensor] = {}
+    inputs: dict[nn.Module, list[Tensor]] = {}  # in the order of their last calls
 
     def keep(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
-        inputs.pop(layer, None)
-        inputs[layer] = given[0]
+        inputs[layer] = [*inputs.pop(layer, []), given[0]]
 
     hooks = [layer.register_forward_pre_hook(keep) for layer in network.modules() if isinstance(layer, nn.Linear)]
     try:
@@ -110,10 +109,11 @@ def _embedded(network: nn.Module, points: Tensor) -> tuple[Tensor, Tensor]:
     finally:
         for hook in hooks:
             hook.remove()
-    last = next((inputs[layer] for layer in reversed(inputs)), logits)  # in the order of their calls
-    if last.dim() < 2 or len(last) != len(logits):
+    last = next((inputs[layer] for layer in reversed(inputs)), [logits])
+    if any(part.dim() < 2 or len(part) != len(logits) for part in last):
         return logits, logits
-    return logits, last.reshape(len(last), -1, last.shape[-1]).mean(dim=1)  # of several answers to a cloud their mean
+    several = [part.reshape(len(part), -1, part.shape[-1]) for part in last]
+    return logits, torch.cat(several, dim=1).mean(dim=1)  # of several answers to a cloud their mean
 
 
 def load_classifier(place: Place | None = None, map_location: str | torch.device = "cpu") -> TrainedClassifier:

@@ -148,10 +148,12 @@ def test_rotations_are_counted_by_their_answers():
         predict_clouds(model, clouds_of(points, 1024), rotations=-1)
 
 
-@pytest.mark.parametrize("kind", sorted(CLASSIFIERS))
-def test_every_classifier_shows_what_its_last_layer_gets(kind):
+@pytest.mark.parametrize(
+    ("kind", "options"), [*((kind, {}) for kind in sorted(CLASSIFIERS)), ("csgnn", {"pose": "principal24"})]
+)
+def test_every_classifier_shows_what_its_last_layer_gets(kind, options):
     torch.manual_seed(0)
-    model = CLASSIFIERS.build(kind, **CLASSIFIERS[kind].tiny, num_classes=5)
+    model = CLASSIFIERS.build(kind, **CLASSIFIERS[kind].tiny, num_classes=5, **options)
     trained = TrainedClassifier(model)
     points = torch.randn(2, getattr(model, "num_points", 64), 3)
     logits, embeddings = trained.answer(points)
