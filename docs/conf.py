@@ -6,6 +6,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.ext import autosummary
 
 import csgnn_dgl
 
@@ -38,6 +40,7 @@ myst_heading_anchors = 4  # headings have the names that code hosts give them
 myst_enable_extensions = ["dollarmath"]
 
 autosummary_ignore_module_all = False
+autosummary.WELL_KNOWN_ABBREVIATIONS = (*autosummary.WELL_KNOWN_ABBREVIATIONS, "Eq.", "Fig.", "Sec.")  # end no sentence
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_typehints_format = "short"
@@ -66,7 +69,20 @@ def leave_out_what_is_not_ours(app: Sphinx, what: str, name: str, member: Any, s
     return None
 
 
+def follow_shortcuts(
+    app: Sphinx, env: BuildEnvironment, link: pending_xref, content: nodes.TextElement
+) -> nodes.Element | None:
+    """Lead links to names of ``csgnn_dgl`` itself to the package in which the reference lists them."""
+    name = link["reftarget"].removeprefix("csgnn_dgl.")
+    value = getattr(csgnn_dgl, name) if name in csgnn_dgl.__all__ else None
+    if link.get("refdomain") != "py" or not hasattr(value, "__qualname__"):
+        return None
+    target = f"{value.__module__}.{value.__qualname__}"
+    return env.get_domain("py").resolve_xref(env, link["refdoc"], app.builder, link["reftype"], target, link, content)
+
+
 def setup(app: Sphinx) -> None:
     """Have Sphinx call what stands above."""
     app.connect("doctree-read", name_what_is_elsewhere)
+    app.connect("missing-reference", follow_shortcuts)
     app.connect("autodoc-skip-member", leave_out_what_is_not_ours)

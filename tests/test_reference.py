@@ -95,7 +95,11 @@ def test_docstrings_say_what_goes_in_and_out(name: str) -> None:
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    known = {name.rpartition(".")[2]: value for name, value in PUBLIC.items()} | {"np": np, "torch": torch}
+    known = {name.rpartition(".")[2]: value for name, value in PUBLIC.items()} | {
+        "csgnn_dgl": csgnn_dgl,
+        "np": np,
+        "torch": torch,
+    }
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in doctest.DocTestFinder(recurse=False).find(CALLABLE[name], name, globs=known):
         said: list[str] = []

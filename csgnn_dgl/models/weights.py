@@ -46,6 +46,11 @@ class Weights:
 def pretrained() -> list[Weights]:
     """List the weights that come with the package.
 
+    Returns
+    -------
+    list of Weights
+        In the order of their names.
+
     Examples
     --------
     >>> [weights.name for weights in csgnn_dgl.pretrained()]  # doctest: +ELLIPSIS
