@@ -60,7 +60,7 @@ def so3_error(
         Maps points (B, N, 3) to outputs (B, ...), such as :class:`csgnn_dgl.CSGNN`. A module is switched to
         evaluation mode for the measurement.
     points
-        (S, N, 3) clouds of a data set.
+        (S, N, 3) clouds of a data set; what else a point carries, (S, N, 3 + K), stays as it is.
     angles
         Angles in degrees; each is measured about `axes_per_angle` axes per cloud, uniform on the sphere.
     axes_per_angle
@@ -88,7 +88,7 @@ def so3_error(
             for _ in range(axes_per_angle):
                 axes = rng.normal(size=(len(points), 3))
                 matrices = torch.from_numpy(rotations_about(axes, np.deg2rad(angle))).to(points)
-                rotated = points @ matrices.transpose(1, 2)
+                rotated = torch.cat([points[..., :3] @ matrices.transpose(1, 2), points[..., 3:]], dim=-1)
                 turned = torch.cat([model(batch) for batch in rotated.split(batch_size)]).flatten(1)
                 error += float(((turned - outputs).norm(dim=1) / norms).mean())
                 change += float((turned.argmax(1) != outputs.argmax(1)).double().mean())

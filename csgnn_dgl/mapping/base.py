@@ -32,6 +32,9 @@ class PointMapping(TableModule):
     The features of a cloud rotated by one of the 60 icosahedral rotations are then the permuted features of the
     cloud.
 
+    Points may carry further numbers f, such as a colour or an intensity: each is mapped like the 1 that Eq. 1 counts
+    of every point, so that the vertices get the sums of φ(d) f in C more channels.
+
     The features are differentiable with respect to the points, the choice of cell being constant; they jump where
     a point crosses from one cell to the next. They are the same bits in every run on a CPU; on CUDA the order of
     the sums is not, unless ``torch.use_deterministic_algorithms(True)`` is on.
@@ -54,8 +57,9 @@ class PointMapping(TableModule):
 
     Shapes
     ------
-    - Input: points (B, N, 3) within the unit ball.
-    - Output: features (R, V, B, C), contiguous; float64 for float64 points, else float32, also under autocast.
+    - Input: points (B, N, 3) within the unit ball; perhaps numbers that they carry (B, N, K).
+    - Output: features (R, V, B, C), contiguous; float64 for float64 points, else float32, also under autocast. With K
+      numbers (R, V, B, C·(1 + K)): first the channels of Eq. 1, then the C of each number.
     """
 
     cell_spheres: Tensor
@@ -88,30 +92,37 @@ class PointMapping(TableModule):
         """Level of the icosphere."""
         return self.locator.level
 
-    def forward(self, points: Tensor) -> Tensor:
-        """Map `points` (B, N, 3) to features (R, V, B, C).
+    def forward(self, points: Tensor, carried: Tensor | None = None) -> Tensor:
+        """Map `points` (B, N, 3), and what they carry (B, N, K), to features (R, V, B, C·(1 + K)).
 
         Raises
         ------
         TypeError
             If `points` is not a tensor of floating-point numbers.
         ValueError
-            If the shape is not (B, N, 3) with B and N of at least 1, if a number is not finite, or if a point
-            lies outside the unit ball (by more than 1e-4, or 1e-2 for half-precision points).
+            If a shape is not (B, N, 3) with B and N of at least 1, or (B, N, K), if a number is not finite, or if a
+            point lies outside the unit ball (by more than 1e-4, or 1e-2 for half-precision points).
         """
         _check_form(points)
         dtype = torch.float64 if points.dtype == torch.float64 else torch.float32
         slack = 1e-2 if torch.finfo(points.dtype).eps > 1e-4 else 1e-4
         with torch.autocast(points.device.type, enabled=False):
-            return self._map(points.to(dtype), slack)
+            clouds = points.to(dtype)
+            if carried is None:
+                return self._map(clouds, slack, None)
+            _check_carried(carried, points)
+            ones = clouds.new_ones(*clouds.shape[:2], 1)
+            return self._map(clouds, slack, torch.cat([ones, carried.to(dtype)], dim=2))
 
     def extra_repr(self) -> str:
         """Show the arguments in ``print(module)``."""
         sizes = f"level={self.level}, num_spheres={self.num_spheres}, channels={self.channels}"
         return f"{sizes}, threshold={self.threshold}"
 
-    def _map(self, clouds: Tensor, slack: float) -> Tensor:
+    def _map(self, clouds: Tensor, slack: float, carried: Tensor | None) -> Tensor:
+        """Map clouds (B, N, 3) and what they carry (B, N, 1 + K), the first of which is 1; None carries that alone."""
         batch, number, _ = clouds.shape
+        channels = self.channels * (1 if carried is None else carried.shape[2])
         points = clouds.reshape(-1, 3).t().contiguous()
         norms = _norms(points.detach())
         if traced():
@@ -124,13 +135,15 @@ class PointMapping(TableModule):
             if not largest <= 1 + slack:
                 _explain_bad_points(clouds)
 
-        flat = _zeros(self.num_spheres * self.num_vertices * batch * self.channels, points)
+        flat = _zeros(self.num_spheres * self.num_vertices * batch * channels, points)
+        loads = None if carried is None else carried.reshape(-1, carried.shape[2]).t().contiguous()
         sample = torch.arange(batch, device=points.device).repeat_interleave(number)
         if traced() or smallest <= ROUNDING[points.dtype]:
             central = norms <= ROUNDING[points.dtype]
-            self._add_central(flat, torch.where(central, points, 0), central, batch)
+            self._add_central(flat, torch.where(central, points, 0), central, loads, batch)
             others = (~central).nonzero().squeeze(1)
             points, sample = points[:, others], sample[others]
+            loads = None if loads is None else loads[:, others]
 
         norms = _norms(points)
         located = self.locator(points.detach(), norms.detach())
@@ -139,11 +152,12 @@ class PointMapping(TableModule):
             share = located.share.to(points.dtype)
             weight = torch.ones_like(sample, dtype=share.dtype).index_copy_(0, located.tied, share)
             again, part = located.tied[located.other], share[located.other]
-            self._add(flat, points[:, again], norms[again], sample[again], located.other_face, part, batch)
-        self._add(flat, points, norms, sample, located.face, weight, batch)
+            load = None if loads is None else loads[:, again]
+            self._add(flat, points[:, again], norms[again], sample[again], located.other_face, part, load, batch)
+        self._add(flat, points, norms, sample, located.face, weight, loads, batch)
         if traced():
             flat = torch.where(inside, flat, torch.nan)
-        return flat.view(self.num_spheres, self.num_vertices, batch, self.channels)
+        return flat.view(self.num_spheres, self.num_vertices, batch, channels)
 
     def _add(
         self,
@@ -153,14 +167,16 @@ class PointMapping(TableModule):
         sample: Tensor,
         face: Tensor,
         weight: Tensor | None,
+        loads: Tensor | None,
         batch: int,
     ) -> None:
-        """Add `points` (3, P), times `weight` (P,), to the vertices of their cells over their triangles."""
+        """Add `points` (3, P), times `weight` (P,) and `loads` (1 + K, P), to the vertices of their cells."""
         dtype, scale = points.dtype, self.num_cells
+        channels = self.channels * (1 if loads is None else len(loads))
         # Adding the tolerance moves the points on a sphere, and only those, to the cell outside it.
         cell = (norms.detach() * scale + scale * ROUNDING[dtype]).long().clamp_(max=scale - 1)
         sphere = self.cell_spheres.clamp(min=0)
-        row = self.num_vertices * batch * self.channels
+        row = self.num_vertices * batch * channels
         offset = (sphere // self.channels * row + sphere % self.channels).index_select(1, cell)
         radii = (self.cell_spheres + 1).to(dtype) / (self.num_spheres * self.channels)
         radius = radii.index_select(1, cell)
@@ -177,10 +193,12 @@ class PointMapping(TableModule):
             values = values * (self.cell_spheres >= 0).to(dtype).index_select(1, cell)[:, None]
         if weight is not None:
             values = values * weight
-        index = offset[:, None] + (corners * (batch * self.channels) + sample * self.channels)
-        flat.index_add_(0, index.reshape(-1), values.reshape(-1))
+        index = offset[:, None] + (corners * (batch * channels) + sample * channels)
+        for place, load in enumerate([None] if loads is None else loads):
+            own = values if load is None else values * load
+            flat.index_add_(0, (index + place * self.channels).reshape(-1), own.reshape(-1))
 
-    def _add_central(self, flat: Tensor, points: Tensor, central: Tensor, batch: int) -> None:
+    def _add_central(self, flat: Tensor, points: Tensor, central: Tensor, loads: Tensor | None, batch: int) -> None:
         """Add the points at the centre to every vertex of the innermost cells.
 
         They are at most the rounding tolerance away from the origin, so that the kernel's expansion to first
@@ -188,18 +206,20 @@ class PointMapping(TableModule):
         gradient.
         """
         dtype = points.dtype
-        count = central.view(batch, -1).sum(dim=1).to(dtype)
-        total = points.view(3, batch, -1).sum(dim=2)
         vertices = self.locator.vertices.to(dtype)
-        along = (vertices[:, :, None] * total).sum(dim=1)
         share = (self.locator.fans >= 0).sum(dim=1).to(dtype) / len(self.locator.faces)
-        features = flat.view(self.num_spheres, self.num_vertices, batch, self.channels)
+        features = flat.view(self.num_spheres, self.num_vertices, batch, -1)
         gamma = self.central_gamma
-        for sphere in self.central_spheres:
-            radius = (sphere + 1) / (self.num_spheres * self.channels)
-            kernel = math.exp(-gamma * radius**2)
-            values = share[:, None] * kernel * (count + 2 * gamma * radius * along)
-            features[sphere // self.channels, :, :, sphere % self.channels] += values
+        for place, load in enumerate([central.to(dtype)] if loads is None else loads * central):
+            count = load.view(batch, -1).sum(dim=1)
+            total = (points * load).view(3, batch, -1).sum(dim=2)
+            along = (vertices[:, :, None] * total).sum(dim=1)
+            for sphere in self.central_spheres:
+                radius = (sphere + 1) / (self.num_spheres * self.channels)
+                kernel = math.exp(-gamma * radius**2)
+                values = share[:, None] * kernel * (count + 2 * gamma * radius * along)
+                channel = place * self.channels + sphere % self.channels
+                features[sphere // self.channels, :, :, channel] += values
 
 
 def check_sizes(num_spheres: int, channels: int, threshold: float) -> None:
@@ -227,6 +247,19 @@ def _check_form(points: Tensor) -> None:
     if points.dim() != 3 or points.shape[2] != 3 or 0 in points.shape:
         shape = tuple(points.shape)
         raise ValueError(f"points must have the shape (clouds, points, 3) with at least one of each, not {shape}")
+
+
+def _check_carried(carried: Tensor, points: Tensor) -> None:
+    if carried.dim() != 3 or carried.shape[:2] != points.shape[:2]:
+        raise ValueError(
+            f"what the points carry has the shape {tuple(carried.shape)}; give (clouds, points, numbers) for points "
+            f"{tuple(points.shape)}"
+        )
+    finite = carried.isfinite().all()
+    if traced():
+        torch._assert_async(finite, "what the points carry must be finite")
+    elif not finite:
+        raise ValueError("the points carry a number that is not finite; remove or mend it")
 
 
 def _explain_bad_points(points: Tensor) -> None:

@@ -37,15 +37,20 @@ def brute_force(
     channels: int,
     threshold: float,
     tolerance: float,
+    carried: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Features (R, V, B, C) of clouds (B, N, 3): Eq. 1 over all points, cut off at the cells of each."""
+    """Features (R, V, B, C) of clouds (B, N, 3): Eq. 1 over all points, cut off at the cells of each.
+
+    With `carried` (B, N), the sums of kernel times what each point carries.
+    """
     sphere = icosphere(level)
     fine_spheres = num_spheres * channels
     cells = fine_spheres if kind == "prism" else num_spheres
     # Sphere s has the radius s / R'; sphere 0, the origin, is dropped at the end.
     fine = np.zeros((fine_spheres + 1, sphere.num_vertices, len(points)))
     for sample, cloud in enumerate(points):
-        for point in cloud:
+        for place, point in enumerate(cloud):
+            load = 1.0 if carried is None else carried[sample, place]
             radius = np.linalg.norm(point)
             if radius <= tolerance:
                 faces = np.arange(len(sphere.faces))
@@ -64,7 +69,7 @@ def brute_force(
                 for vertex in sphere.faces[face]:
                     for s in levels:
                         distance = np.linalg.norm(point - s / fine_spheres * sphere.vertices[vertex])
-                        fine[s, vertex, sample] += np.exp(-gamma * distance**2) / len(faces)
+                        fine[s, vertex, sample] += load * np.exp(-gamma * distance**2) / len(faces)
     grouped = fine[1:].reshape(num_spheres, channels, sphere.num_vertices, len(points))
     return grouped.transpose(0, 2, 3, 1)
 

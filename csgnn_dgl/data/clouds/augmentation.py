@@ -58,6 +58,11 @@ class Draws:
         scale, shift, jitter = (part.to(points) for part in (self.scale, self.translation, self.jitter))
         return rotate_clouds(points * scale[:, None], self.rotation) + shift[:, None] + jitter
 
+    def turn_normals(self, normals: Tensor) -> Tensor:
+        """Scale and rotate normals (batch, points, 3) as the surface that they stand on: unit vectors, 0 where 0."""
+        stretched = normals / self.scale.to(normals)[:, None]
+        return rotate_clouds(torch.nn.functional.normalize(stretched, dim=-1), self.rotation)
+
 
 @dataclass(frozen=True)
 class Augmentation:

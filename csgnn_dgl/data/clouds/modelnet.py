@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +25,11 @@ UP_AXIS_BY_NUM_POINTS = {2048: "y", 1024: "z"}
 SUFFIXES = (".h5", ".hdf5")
 CLASS_FILES = ("shape_names.txt", "class_names.txt", "classes.txt")
 POINT_KEYS = ("data", "points", "point_clouds", "pointclouds", "clouds", "pc", "pos", "xyz", "x")
+FEATURE_KEYS = {
+    "normals": ("normal", "normals"),
+    "colours": ("colour", "colours", "color", "colors", "rgb"),
+    "intensities": ("intensity", "intensities"),
+}
 LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class", "classes")
 CENTRED, SCALED = 0.02, 0.05
 """How far the mean of a cloud may lie from the origin, and its largest norm from 1, to count as centred and scaled."""
@@ -37,10 +42,15 @@ class Stored(NamedTuple):
     points: NDArray[Any]
     labels: NDArray[np.int64]
     names: tuple[str, ...]
+    features: dict[str, NDArray[Any]]
 
 
 def read_modelnet40(
-    folder: str | os.PathLike[str], split: str, up_axis: str = "auto", num_points: int | None = 1024
+    folder: str | os.PathLike[str],
+    split: str,
+    up_axis: str = "auto",
+    num_points: int | None = 1024,
+    features: Sequence[str] = (),
 ) -> PointClouds:
     """Read one split of a data set in HDF5 files and turn it z up.
 
@@ -66,6 +76,9 @@ def read_modelnet40(
     num_points
         How many points of each shape to use: the first ones, which are a random sample of its surface. Where there
         are fewer, some come several times. ``None`` uses all.
+    features
+        What the points have to carry: ``"normals"``, ``"colours"`` or ``"intensities"``, from a data set of such a name
+        in each file, as the ``normal`` of ModelNet40.
 
     Returns
     -------
@@ -89,14 +102,14 @@ def read_modelnet40(
     if not _lists(folder):
         note(f"{folder} ({split})", f"no {split}_files.txt: read {', '.join(path.name for path in paths)}")
     with notes_together(f"{folder} ({split})"):
-        parts = [_read_file(path) for path in paths]
+        parts = [_read_file(path, features) for path in paths]
     class_names, first = _classes(folder, split, listed, [part.labels for part in parts])
     clouds: list[PointClouds] = []
     with notes_together(f"{folder} ({split})"):
         for part in parts:
             labels = checked_labels(part.labels - first, len(class_names), str(part.path))
-            points = _oriented(part, up_axis, num_points)
-            clouds.append(PointClouds(points, labels, class_names, part.names, str(part.path)))
+            points, carried = _oriented(part, up_axis, num_points)
+            clouds.append(PointClouds(points, labels, class_names, part.names, str(part.path), features=carried))
             if clouds[-1].num_points != clouds[0].num_points:
                 raise InputError(
                     f"{part.path}: {clouds[-1].num_points} points per shape but the other files have "
@@ -107,7 +120,8 @@ def read_modelnet40(
         note(f"{folder} ({split})", "the clouds are not centred and scaled to the unit ball in the files; they will be")
     names = tuple(name for part in parts for name in part.names) if all(part.names for part in parts) else ()
     points, labels = (np.concatenate([getattr(part, key) for part in clouds]) for key in ("points", "labels"))
-    return PointClouds(points, labels, class_names, names, f"{folder} ({split})", normalised)
+    carried = {name: np.concatenate([part.features[name] for part in clouds]) for name in features}
+    return PointClouds(points, labels, class_names, names, f"{folder} ({split})", normalised, carried)
 
 
 def hdf5_files(folder: Path, split: str | None = None) -> list[Path]:
@@ -185,14 +199,15 @@ def _lines(path: Path) -> list[str]:
     return read_lines(path, "give the folder of modelnet40_ply_hdf5_2048 as it was unpacked", "unpack it again")
 
 
-def _read_file(path: Path) -> Stored:
+def _read_file(path: Path, features: Sequence[str]) -> Stored:
     """Read one HDF5 file."""
-    content = _content(path, ("data", "label", "name"))
+    content = _content(path, ("data", "label", "name", *features))
     points, labels = content["data"], content["label"]
     names = tuple(
         name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in np.ravel(content["name"])
     )
-    return Stored(path, points, labels, names or _names_beside(path, stored=len(points)))
+    carried = {name: content[name] for name in features}
+    return Stored(path, points, labels, names or _names_beside(path, stored=len(points)), carried)
 
 
 def _read_labels(path: Path) -> NDArray[np.int64]:
@@ -215,6 +230,9 @@ def _content(path: Path, wanted: tuple[str, ...]) -> Mapping[str, NDArray[Any]]:
                 found["label"] = _labels(path, sets)
             if "name" in wanted:
                 found["name"] = sets["name"][()] if "name" in sets else np.array([])
+            for name in FEATURE_KEYS:
+                if name in wanted:
+                    found[name] = _feature(path, sets, name)
             return found
     except InputError:
         raise
@@ -252,6 +270,18 @@ def _points(path: Path, sets: Mapping[str, "h5py.Dataset"]) -> NDArray[Any]:
     return data[:, :, :3]
 
 
+def _feature(path: Path, sets: Mapping[str, "h5py.Dataset"], name: str) -> NDArray[Any]:
+    """Return what the points carry, (shapes, points, numbers)."""
+    found = [item for key, item in sets.items() if key.lower() in FEATURE_KEYS[name]]
+    if not found:
+        raise InputError(
+            f"{path}: the points have no {name} (a data set {' or '.join(FEATURE_KEYS[name])}; found: "
+            f"{', '.join(sorted(sets))}); give files with them, or ask for no features."
+        )
+    values = found[0][()]
+    return values[..., None] if values.ndim == 2 else values
+
+
 def _labels(path: Path, sets: Mapping[str, "h5py.Dataset"]) -> NDArray[np.int64]:
     """Return the labels (shapes,) as whole numbers, wherever they begin."""
     labels = np.asarray(_pick(path, sets, LABEL_KEYS)[()])
@@ -266,8 +296,10 @@ def _labels(path: Path, sets: Mapping[str, "h5py.Dataset"]) -> NDArray[np.int64]
     return labels.astype(np.int64)
 
 
-def _oriented(part: Stored, up_axis: str, num_points: int | None) -> NDArray[np.float32] | NDArray[np.float64]:
-    """Return the points to use, z up."""
+def _oriented(
+    part: Stored, up_axis: str, num_points: int | None
+) -> tuple[NDArray[np.float32] | NDArray[np.float64], dict[str, NDArray[Any]]]:
+    """Return the points to use, z up, and what they carry."""
     stored = part.points.shape[1]
     if up_axis == "auto":
         if stored not in UP_AXIS_BY_NUM_POINTS:
@@ -282,7 +314,16 @@ def _oriented(part: Stored, up_axis: str, num_points: int | None) -> NDArray[np.
     if count > stored:
         note(part.path, f"clouds of fewer points are resampled to {count}: some points come several times")
     chosen = slice(count) if count <= stored else resampled(stored, count, np.random.default_rng(0))
-    return z_up(part.points[:, chosen], up_axis, str(part.path))
+    carried: dict[str, NDArray[Any]] = {}
+    for name, values in part.features.items():
+        if values.shape[:2] != part.points.shape[:2]:
+            raise InputError(
+                f"{part.path}: the {name} have shape {values.shape} for points {part.points.shape}; give each "
+                "point its own."
+            )
+        turned = name == "normals" and values.shape[2] == 3
+        carried[name] = z_up(values[:, chosen], up_axis, str(part.path)) if turned else values[:, chosen]
+    return z_up(part.points[:, chosen], up_axis, str(part.path)), carried
 
 
 def _are_normalised(points: NDArray[Any]) -> bool:

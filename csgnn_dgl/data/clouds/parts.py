@@ -74,4 +74,5 @@ class PartClouds(PointClouds):
         chosen = np.asarray(indices, dtype=np.int64)
         names = tuple(self.names[i] for i in chosen) if self.names else ()
         shown = {name: getattr(self, name)[chosen] for name in ("points", "labels", "parts")}
-        return dataclasses.replace(self, names=names, **shown)
+        features = {name: values[chosen] for name, values in self.features.items()}
+        return dataclasses.replace(self, names=names, features=features, **shown)

@@ -1,8 +1,8 @@
 """Labelled point clouds in memory: what every reader returns and every data set serves."""
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +12,9 @@ from csgnn_dgl.errors import InputError
 SMALLEST_EXTENT = 1e-15
 LARGEST_COORDINATE = 1e15
 """Between these two sizes squared norms neither vanish nor overflow in float32."""
+
+FEATURES = {"normals": 3, "colours": 3, "intensities": 1}
+"""What points may carry beside their positions, and how many numbers each of it has."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,12 +37,16 @@ class PointClouds:
     normalised
         Whether the source has them centred and scaled to the unit ball, as ModelNet40 has over all points of each
         shape: they are left so, however many of the points are used.
+    features
+        What the points carry, (shapes, points, numbers) by its name in `FEATURES`: ``"normals"`` of the surface, of any
+        length and sign, z up as the points, ``"colours"`` (red, green, blue) and ``"intensities"``. Stored as float32.
 
     Raises
     ------
     InputError
         If there are no shapes or no points, if a shape or dtype is wrong, a coordinate is NaN, infinite or
-        beyond 1e15 in size, a cloud has no extent (all its points coincide), or a label has no class name.
+        beyond 1e15 in size, a cloud has no extent (all its points coincide), a label has no class name, or a feature is
+        unknown, has another shape or holds a number that is not finite.
     """
 
     points: NDArray[np.float32] | NDArray[np.float64]
@@ -48,6 +55,7 @@ class PointClouds:
     names: tuple[str, ...] = ()
     source: str = "point clouds"
     normalised: bool = False
+    features: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "class_names", tuple(self.class_names))
@@ -72,6 +80,21 @@ class PointClouds:
             points = np.ascontiguousarray(points, dtype=np.float64 if points.dtype == np.float64 else np.float32)
         object.__setattr__(self, "points", points)
         self._check_extents()
+        object.__setattr__(self, "features", {name: self._checked(name) for name in self.features})
+
+    def _checked(self, name: str) -> NDArray[np.float32]:
+        if name not in FEATURES:
+            raise InputError(f"{self.source}: {name!r} is no feature of points; give one of {', '.join(FEATURES)}.")
+        values = np.asarray(self.features[name])
+        wanted = (*self.points.shape[:2], FEATURES[name])
+        if values.shape != wanted or values.dtype.kind not in "fiu":
+            raise InputError(
+                f"{self.source}: the {name} have shape {values.shape} and dtype {values.dtype}; give numbers {wanted}."
+            )
+        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        if not finite.all():
+            raise InputError(f"{self._describe(finite)} has {name} that are NaN or infinite; remove or repair it.")
+        return np.ascontiguousarray(values, dtype=np.float32)
 
     def _check_extents(self) -> None:
         if self.points.shape[1] == 0:
@@ -122,7 +145,9 @@ class PointClouds:
         """Return the shapes at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         names = tuple(self.names[i] for i in chosen) if self.names else ()
-        return dataclasses.replace(self, points=self.points[chosen], labels=self.labels[chosen], names=names)
+        shown = {name: values[chosen] for name, values in self.features.items()}
+        points, labels = self.points[chosen], self.labels[chosen]
+        return dataclasses.replace(self, points=points, labels=labels, names=names, features=shown)
 
     def named(self, names: Sequence[str], source: str) -> "PointClouds":
         """Return the shapes of these names, in their order here.

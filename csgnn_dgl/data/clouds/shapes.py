@@ -26,7 +26,12 @@ LARGEST_STRETCH = 0.25
 
 
 def builtin_shapes(
-    split: str, num_points: int = 1024, seed: int = 0, cache: bool = True, progress: bool = False
+    split: str,
+    num_points: int = 1024,
+    seed: int = 0,
+    cache: bool = True,
+    progress: bool = False,
+    normals: bool = False,
 ) -> PointClouds:
     """Return one split of the built-in data set, made at the first call and kept in a cache.
 
@@ -46,6 +51,8 @@ def builtin_shapes(
         a broken file, the shapes are made anew.
     progress
         Show a progress bar on stderr while shapes are made.
+    normals
+        Whether the points carry the normals of the faces that they lie on.
 
     Returns
     -------
@@ -57,11 +64,13 @@ def builtin_shapes(
     InputError
         If `split` is unknown, `num_points` below 2 or `seed` negative.
     """
-    points = _made("points", split, num_points, seed, cache, progress)["points"]
+    made = _made("normals" if normals else "points", split, num_points, seed, cache, progress)
+    features = {"normals": made["normals"]} if normals else {}
     count = SHAPES_PER_CLASS[split]
     labels = np.repeat(np.arange(len(CLASSES)), count)
     names = tuple(f"{name}/{number:03d}" for name in CLASSES for number in range(count))
-    return PointClouds(points, labels, BUILTIN_CLASSES, names, source=f"built-in shapes ({split})")
+    source = f"built-in shapes ({split})"
+    return PointClouds(made["points"], labels, BUILTIN_CLASSES, names, source=source, features=features)
 
 
 def builtin_parts(
@@ -106,10 +115,13 @@ class Shape(NamedTuple):
         (num_points, 3) float32, z up.
     parts
         (num_points,) uint8, the part each point lies on, numbered as in :func:`builtin_parts`.
+    normals
+        (num_points, 3) float32, unit normals of the faces that the points lie on.
     """
 
     points: NDArray[np.float32]
     parts: NDArray[np.uint8]
+    normals: NDArray[np.float32]
 
 
 def make_shape(name: str, split: str, number: int, num_points: int = 1024, seed: int = 0) -> NDArray[np.float32]:
@@ -125,12 +137,16 @@ def make_surface(name: str, split: str, number: int, num_points: int = 1024, see
     first = sum(len(own) for own in list(PARTS.values())[: list(PARTS).index(name)])
     place = {part: first + index for index, part in enumerate(PARTS[name])}
     parts = [place[part] for part in np.asarray(solid.parts)[face].tolist()]
-    return Shape(points.astype(np.float32), np.array(parts, dtype=np.uint8))
+    a, b, c = solid.vertices[solid.faces[face]].swapaxes(0, 1)
+    normals = np.cross(b - a, c - a)
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return Shape(points.astype(np.float32), np.array(parts, dtype=np.uint8), normals.astype(np.float32))
 
 
 CACHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "points": ("builtin", ("points",)),
     "parts": ("builtin-parts", ("points", "parts")),
+    "normals": ("builtin-normals", ("points", "normals")),
 }
 """How the files of the cache begin, and what of a :class:`Shape` they hold."""
 

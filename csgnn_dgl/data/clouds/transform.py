@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from csgnn_dgl.data.clouds.augmentation import Augmentation, TestRotation
 from csgnn_dgl.data.loading import check_seed
@@ -58,10 +59,22 @@ class CloudTransform:
         torch.Tensor
             (B, N, 3) float32.
         """
+        return self.with_normals(points, None, indices, epoch, normalised)[0]
+
+    def with_normals(
+        self,
+        points: Tensor,
+        normals: Tensor | None,
+        indices: ArrayLike | None = None,
+        epoch: ArrayLike = 0,
+        normalised: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the same, and normals (B, N, 3) as unit vectors on the surface that was scaled and turned."""
         if not normalised:
             points = scale_to_unit_ball(centre_clouds(points))
         points = points.float()
         if self.changes is None:
-            return points
+            return points, None if normals is None else normalize(normals, dim=-1)
         chosen = range(len(points)) if indices is None else indices
-        return self.changes.draw(self.seed, epoch, chosen, points.shape[1]).apply(points)
+        draws = self.changes.draw(self.seed, epoch, chosen, points.shape[1])
+        return draws.apply(points), None if normals is None else draws.turn_normals(normals)

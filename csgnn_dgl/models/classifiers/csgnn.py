@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from csgnn_dgl.errors import check_counts
+from csgnn_dgl.errors import InputError, check_counts
 from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.mapping.unit_ball import check_clouds, scale_to_unit_ball
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
@@ -67,6 +67,9 @@ class CSGNN(Classifier):
         T of the mapping: the kernel's value at the largest distance within a cell.
     num_points
         Points per cloud; clouds of other sizes are resampled.
+    num_features
+        Numbers that every point carries beside its position, which no rotation changes, such as a colour; see
+        :class:`~csgnn_dgl.mapping.PointMapping`. The points are then (B, N, 3 + num_features).
     form
         Form of every layer: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"``.
     recompute
@@ -105,6 +108,7 @@ class CSGNN(Classifier):
         mapping: Literal["prism", "shell"] = "shell",
         threshold: float = 0.01,
         num_points: int = 1024,
+        num_features: int = 0,
         form: Form = "auto",
         recompute: bool = False,
         make_intra: MakeConv = None,
@@ -115,6 +119,8 @@ class CSGNN(Classifier):
         if level not in DEPTHS:
             raise ValueError(f"level must be one of {', '.join(map(str, DEPTHS))}, not {level!r}")
         check_counts(channels=channels, base_width=base_width, num_points=num_points)
+        check_counts(0, num_features=num_features)
+        self.num_features = num_features
         if mapping not in MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}, not {mapping!r}")
         if not 0 <= dropout < 1:
@@ -128,7 +134,7 @@ class CSGNN(Classifier):
         self.encoder = ConcentricEncoder(
             level,
             num_spheres,
-            channels,
+            channels * (1 + num_features),
             widths,
             kernel_size,
             pooling,
@@ -158,7 +164,7 @@ class CSGNN(Classifier):
         Parameters
         ----------
         points
-            (B, N, 3) positions, any unit of length.
+            (B, N, 3) positions, any unit of length; with `num_features`, (B, N, 3 + num_features).
 
         Returns
         -------
@@ -170,7 +176,10 @@ class CSGNN(Classifier):
         ValueError
             If the shape is another, a coordinate is not finite or all points of a cloud lie at the origin.
         """
-        features = self.mapping(scale_to_unit_ball(self._resample(points)))
+        if self.num_features == 0:
+            features = self.mapping(scale_to_unit_ball(self._resample(points)))
+        else:
+            features = self.mapping(*self._with_features(points))
         return self.forward_grid(features.to(self.head[1].weight.dtype))
 
     def forward_grid(self, features: Tensor) -> Tensor:
@@ -200,14 +209,27 @@ class CSGNN(Classifier):
         pool = self.encoder.pool
         return overall_max(pooled if pool.reduction == "max" else features, pool.form)
 
+    def _with_features(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        if points.dim() != 3 or points.shape[2] != 3 + self.num_features:
+            raise InputError(
+                f"points have the shape {tuple(points.shape)} and the model takes {self.num_features} number(s) of "
+                f"each point beside its position; give (B, N, {3 + self.num_features})"
+            )
+        check_clouds(points[..., :3])
+        points = self._resampled(points)
+        return scale_to_unit_ball(points[..., :3]), points[..., 3:]
+
     def _resample(self, points: Tensor) -> Tensor:
         check_clouds(points)
+        return self._resampled(points)
+
+    def _resampled(self, points: Tensor) -> Tensor:
         count = points.shape[1]
         if count == self.num_points:
             return points
         warnings.warn(
             f"clouds of {count} points are resampled to the {self.num_points} points that the model works with",
-            stacklevel=3,
+            stacklevel=4,
         )
         return points[:, resampling(count, self.num_points).to(points.device)]
 

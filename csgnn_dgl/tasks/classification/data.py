@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from csgnn_dgl.data.clouds import Augmentation, CloudDataset, PointClouds, TestRotation, load, stratified_split
+from csgnn_dgl.data.clouds.dataset import numbers_of
 from csgnn_dgl.data.text import read_lines
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry.rotations import RotationMode
@@ -57,6 +58,9 @@ class ModelNetData(EpochData):
         split.
     up_axis
         Vertical axis of the files: "y", "z", or "auto", which is y for ModelNet40 as published.
+    features
+        What the points carry beside their positions: "normals", "colours", "intensities"; a classifier that takes
+        them, such as CSGNN, gets `num_features` numbers of each point.
     scale
         Range of the random factor along each axis in training.
     translation
@@ -83,6 +87,7 @@ class ModelNetData(EpochData):
         validation_fraction: float = 0.1,
         train_shapes: str | None = None,
         up_axis: Literal["auto", "y", "z"] = "auto",
+        features: tuple[Literal["normals", "colours", "intensities"], ...] = (),
         scale: tuple[float, float] = (0.8, 1.2),
         translation: float = 0.1,
         jitter: float = 0.01,
@@ -101,7 +106,7 @@ class ModelNetData(EpochData):
         self.num_points, self.up_axis, self.progress = num_points, up_axis, progress
         self.train_rotation, self.test_rotations, self.votes = train_rotation, tuple(test_rotations), votes
         self.validation, self.validation_fraction = validation, validation_fraction
-        self.train_shapes = train_shapes
+        self.train_shapes, self.features = train_shapes, tuple(features)
         self.augmentation = Augmentation(scale, translation, jitter, 5.0 * jitter, train_rotation)
         self.views = tuple(product(self.test_rotations, range(votes)))  # the passes of a test: rotation and vote
         self._clouds: dict[str, PointClouds] = {}
@@ -110,7 +115,12 @@ class ModelNetData(EpochData):
         """Return the shapes of a split, read at first use."""
         if split not in self._clouds:
             self._clouds[split] = load(
-                self.source, split, num_points=self.num_points, up_axis=self.up_axis, progress=self.progress
+                self.source,
+                split,
+                num_points=self.num_points,
+                up_axis=self.up_axis,
+                progress=self.progress,
+                features=self.features,
             )
         return self._clouds[split]
 
@@ -124,9 +134,15 @@ class ModelNetData(EpochData):
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def num_features(self) -> int:
+        """Numbers of each point beside its position; see `csgnn_dgl.data.CloudDataset`."""
+        return numbers_of(self.features)
+
     def reading(self) -> dict[str, Any]:
         """Return the options that say what is read and tested on, as plain values."""
-        return {"source": self.source, "num_points": self.num_points, "up_axis": self.up_axis}
+        given = {"features": list(self.features)} if self.features else {}
+        return {"source": self.source, "num_points": self.num_points, "up_axis": self.up_axis, **given}
 
     def description(self) -> dict[str, Any]:
         """Say what is trained on and what drives the schedule, as plain values for checkpoints and results."""

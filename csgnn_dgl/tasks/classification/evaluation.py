@@ -213,7 +213,8 @@ def measure_consistency(
     before = answers(points)
     same = torch.zeros(len(points), dtype=torch.int64)
     for _ in range(copies):
-        same += answers(rotate_clouds(points, torch.from_numpy(random_rotations(len(points), rng)))) == before
+        turned = rotate_clouds(points[..., :3], torch.from_numpy(random_rotations(len(points), rng)))
+        same += answers(torch.cat([turned, points[..., 3:]], dim=-1)) == before
     return Consistency(len(points), copies, float(same.sum()) / (copies * len(points)), tuple(same.tolist()))
 
 

@@ -37,8 +37,20 @@ class ClassificationModule(TrainingModule):
     class_names: tuple[str, ...] = ()
 
     def setup(self, stage: str) -> None:
-        """Take the class names from the data."""
+        """Take the class names from the data.
+
+        Raises
+        ------
+        InputError
+            If the points carry other features than the network takes.
+        """
         self.class_names = tuple(self.data.class_names)
+        given, taken = getattr(self.data, "num_features", 0), getattr(self.network, "num_features", 0)
+        if given != taken:
+            raise InputError(
+                f"data.features give {given} number(s) of each point beside its position and "
+                f"{type(self.network).__name__} takes {taken}; give a network and data that agree, such as CSGNN"
+            )
         super().setup(stage)
 
     def make_measures(self) -> Mapping[str, Metric]:

@@ -21,6 +21,6 @@ TASK = Task(
         "train/samples_per_second": "{:.0f} shapes/s",
     },
     report=report,
-    links=("num_points", "num_classes"),
+    links=("num_points", "num_classes", "num_features"),
     extras={"so3_error": so3_error_report, "consistency": consistency_report},
 )
