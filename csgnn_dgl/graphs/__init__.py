@@ -4,6 +4,7 @@ from csgnn_dgl.graphs.drawing import draw_features, draw_heterograph
 from csgnn_dgl.graphs.grid import ConcentricGrid
 from csgnn_dgl.graphs.heterograph import concentric_heterograph
 from csgnn_dgl.graphs.levels import ConcentricLevel, PoolingLevel
+from csgnn_dgl.graphs.mixed import MixedLevel, MixedPooling, levels_by_radius, mixed_heterograph
 from csgnn_dgl.graphs.networkx import from_networkx, to_networkx
 from csgnn_dgl.graphs.pooling import pooling_graph
 from csgnn_dgl.graphs.relation import Relation
@@ -11,12 +12,16 @@ from csgnn_dgl.graphs.relation import Relation
 __all__ = [
     "ConcentricGrid",
     "ConcentricLevel",
+    "MixedLevel",
+    "MixedPooling",
     "PoolingLevel",
     "Relation",
     "concentric_heterograph",
     "draw_features",
     "draw_heterograph",
     "from_networkx",
+    "levels_by_radius",
+    "mixed_heterograph",
     "pooling_graph",
     "to_networkx",
 ]

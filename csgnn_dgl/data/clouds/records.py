@@ -91,7 +91,7 @@ class PointClouds:
             raise InputError(
                 f"{self.source}: the {name} have shape {values.shape} and dtype {values.dtype}; give numbers {wanted}."
             )
-        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+        finite = np.asarray(np.isfinite(values).all(axis=(1, 2)))
         if not finite.all():
             raise InputError(f"{self._describe(finite)} has {name} that are NaN or infinite; remove or repair it.")
         return np.ascontiguousarray(values, dtype=np.float32)

@@ -2,6 +2,7 @@
 
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
 from csgnn_dgl.models.classifiers.csgnn import CSGNN
+from csgnn_dgl.models.classifiers.csgnn_mixed import MixedCSGNN
 from csgnn_dgl.models.classifiers.dgcnn import DGCNN
 from csgnn_dgl.models.classifiers.kpconv import KPConv
 from csgnn_dgl.models.classifiers.pointnet import PointNet
@@ -21,6 +22,7 @@ __all__ = [
     "SFCNN",
     "Classifier",
     "KPConv",
+    "MixedCSGNN",
     "PointNet",
     "RIConv",
     "SPHNet",
