@@ -24,6 +24,27 @@ if TYPE_CHECKING:
 UP_AXIS_BY_NUM_POINTS = {2048: "y", 1024: "z"}
 SUFFIXES = (".h5", ".hdf5")
 CLASS_FILES = ("shape_names.txt", "class_names.txt", "classes.txt")
+SCAN_FILE = "objectdataset"
+SCAN_CLASSES = tuple(
+    [
+        "bag",
+        "bin",
+        "box",
+        "cabinet",
+        "chair",
+        "desk",
+        "display",
+        "door",
+        "shelf",
+        "table",
+        "bed",
+        "pillow",
+        "sink",
+        "sofa",
+        "toilet",
+    ]
+)
+"""ScanObjectNN: what the names of its files have in common, and its classes in the order of their labels."""
 POINT_KEYS = ("data", "points", "point_clouds", "pointclouds", "clouds", "pc", "pos", "xyz", "x")
 FEATURE_KEYS = {
     "normals": ("normal", "normals"),
@@ -144,6 +165,11 @@ def _files(folder: Path, split: str) -> list[Path]:
             f"{folder}: there is neither {split}_files.txt (beside shape_names.txt) nor an HDF5 file with {split!r} in "
             f"its name; add one of them."
         )
+    if len(paths) > 1 and all(SCAN_FILE in path.stem for path in paths):
+        raise InputError(
+            f"{folder}: {len(paths)} variants of ScanObjectNN for {split} ({', '.join(path.name for path in paths)}); "
+            "give a folder with one of each split."
+        )
     return paths
 
 
@@ -178,6 +204,9 @@ def _classes(
             note(place, f"labels are counted from 1 to {high}")
         return listed, first
     first = 1 if low >= 1 else 0
+    if high < len(SCAN_CLASSES) and first == 0 and all(SCAN_FILE in path.stem for path in _files(folder, split)):
+        note(place, "the classes are the 15 of ScanObjectNN")
+        return SCAN_CLASSES, 0
     counted = ", counted from 1" if first else ""
     note(place, f"no {CLASS_FILES[0]}: {high - first + 1} classes by their labels{counted}")
     return tuple(f"class {number}" for number in range(first, high + 1)), first

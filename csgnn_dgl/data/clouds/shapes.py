@@ -11,6 +11,7 @@ from csgnn_dgl.data.clouds.objects import CLASSES, PARTS
 from csgnn_dgl.data.clouds.parts import PartClouds
 from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.data.clouds.sampling import sample_faces
+from csgnn_dgl.data.clouds.scanned import DENSE, scan
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
 from csgnn_dgl.errors import InputError
@@ -32,6 +33,7 @@ def builtin_shapes(
     cache: bool = True,
     progress: bool = False,
     normals: bool = False,
+    scanned: bool = False,
 ) -> PointClouds:
     """Return one split of the built-in data set, made at the first call and kept in a cache.
 
@@ -53,6 +55,9 @@ def builtin_shapes(
         Show a progress bar on stderr while shapes are made.
     normals
         Whether the points carry the normals of the faces that they lie on.
+    scanned
+        What a scanner sees of each shape instead: one side, noise, background, occlusion; see
+        :func:`csgnn_dgl.data.clouds.scanned.scan`. Scans have no normals.
 
     Returns
     -------
@@ -62,14 +67,16 @@ def builtin_shapes(
     Raises
     ------
     InputError
-        If `split` is unknown, `num_points` below 2 or `seed` negative.
+        If `split` is unknown, `num_points` below 2 or `seed` negative, or normals of scans are asked for.
     """
-    made = _made("normals" if normals else "points", split, num_points, seed, cache, progress)
+    if scanned and normals:
+        raise InputError("the scanned built-in shapes have no normals; ask for no features.")
+    made = _made("scanned" if scanned else "normals" if normals else "points", split, num_points, seed, cache, progress)
     features = {"normals": made["normals"]} if normals else {}
     count = SHAPES_PER_CLASS[split]
     labels = np.repeat(np.arange(len(CLASSES)), count)
     names = tuple(f"{name}/{number:03d}" for name in CLASSES for number in range(count))
-    source = f"built-in shapes ({split})"
+    source = f"{'scanned ' if scanned else ''}built-in shapes ({split})"
     return PointClouds(made["points"], labels, BUILTIN_CLASSES, names, source=source, features=features)
 
 
@@ -143,10 +150,19 @@ def make_surface(name: str, split: str, number: int, num_points: int = 1024, see
     return Shape(points.astype(np.float32), np.array(parts, dtype=np.uint8), normals.astype(np.float32))
 
 
+def make_scan(name: str, split: str, number: int, num_points: int, seed: int) -> Shape:
+    """Make the scan of the same object; its parts and normals are unknown, and empty."""
+    surface = make_surface(name, split, number, DENSE * num_points, seed).points.astype(np.float64)
+    rng = np.random.default_rng([seed, zlib.crc32(name.encode()), CLOUD_SPLITS.index(split), number, 1])
+    points = scan(surface, num_points, rng).astype(np.float32)
+    return Shape(points, np.zeros(0, dtype=np.uint8), np.zeros((0, 3), dtype=np.float32))
+
+
 CACHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "points": ("builtin", ("points",)),
     "parts": ("builtin-parts", ("points", "parts")),
     "normals": ("builtin-normals", ("points", "normals")),
+    "scanned": ("builtin-scanned", ("points",)),
 }
 """How the files of the cache begin, and what of a :class:`Shape` they hold."""
 
@@ -164,7 +180,8 @@ def _made(kind: str, split: str, num_points: int, seed: int, cache: bool, progre
     found = _read_cache(path, fields, (len(keys), num_points)) if path else None
     if found is None:
         shown = progress_bar(keys, desc=f"making {split} shapes", unit="shape", disable=not progress)
-        shapes = [make_surface(name, split, number, num_points, seed) for name, number in shown]
+        make = make_scan if kind == "scanned" else make_surface
+        shapes = [make(name, split, number, num_points, seed) for name, number in shown]
         found = {field: np.stack([getattr(shape, field) for shape in shapes]) for field in fields}
         if path:
             _write_cache(path, found)

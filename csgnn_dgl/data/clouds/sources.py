@@ -27,8 +27,9 @@ def load(
     Parameters
     ----------
     source
-        ``"builtin"`` for the built-in shapes, the folder of ``modelnet40_ply_hdf5_2048``, or a folder of
-        classes with ``train`` and ``test`` folders of meshes or point files.
+        ``"builtin"`` for the built-in shapes, ``"builtin-scanned"`` for scans of them, the folder of
+        ``modelnet40_ply_hdf5_2048``, or a folder of classes with ``train`` and ``test`` folders of meshes or point
+        files.
     split
         ``"train"`` or ``"test"``.
     num_points
@@ -60,6 +61,8 @@ def load(
             raise InputError(f"features are {list(features)}; name each of {', '.join(FEATURES)} at most once.")
     if up_axis not in ("auto", "y", "z"):
         raise InputError(f"up_axis is {up_axis!r}; give 'auto', 'y' or 'z'.")
+    if str(source) == "builtin-scanned":
+        return builtin_shapes(split, num_points, seed, progress=progress, normals=bool(features), scanned=True)
     if str(source) == "builtin":
         if others := [name for name in features if name != "normals"]:
             raise InputError(f"the built-in shapes have no {others[0]}; ask for normals, or for no features.")
