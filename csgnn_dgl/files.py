@@ -11,13 +11,15 @@ LEFTOVER = ".part-"
 
 
 @contextmanager
-def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str], mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside `path` and rename it to `path` when the block ends without an error.
 
     Parameters
     ----------
     path
         The file to write. Missing parent folders are made.
+    mode
+        Who may read and write it, less what the umask takes away.
 
     Yields
     ------
@@ -35,7 +37,7 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(mode & ~umask)
         _to_disk(temporary)
         temporary.replace(target)
         _to_disk(target.parent)

@@ -18,7 +18,7 @@ def programs() -> dict[str, str]:
     for file in sorted(Path(__file__).parent.glob("[a-z]*.py")):
         module = ast.parse(file.read_text(encoding="utf-8"))
         if any(isinstance(item, ast.FunctionDef) and item.name == "main" for item in module.body):
-            found[file.stem] = (ast.get_docstring(module) or "").split("\n")[0]
+            found[file.stem.replace("_", "-")] = (ast.get_docstring(module) or "").split("\n")[0]
     return found
 
 
@@ -26,7 +26,7 @@ def run(words: Sequence[str], program: str) -> int:
     """Start the program that is named first."""
     known = programs()
     if not words or words[0] in ("-h", "--help"):
-        lines = [f"  {name:<12}{text}" for name, text in known.items()]
+        lines = [f"  {name:<15}{text}" for name, text in known.items()]
         say(
             "\n".join(
                 [f"usage: {program} PROGRAM ...", "", "programs:", *lines, "", f"{program} PROGRAM --help says more"]
@@ -37,7 +37,7 @@ def run(words: Sequence[str], program: str) -> int:
     if name not in known:
         raise InputError(f"{name!r} is no program; give one of {', '.join(known)}")
     try:
-        module = importlib.import_module(f"pipelines.{name}")
+        module = importlib.import_module(f"pipelines.{name.replace('-', '_')}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] != "benchmarks":
             raise

@@ -45,7 +45,8 @@ def guarded(program: Callable[[], int]) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # names in letters that the terminal lacks
     notes = Notes()
-    LOGGER.addHandler(notes)
+    if not any(isinstance(handler, Notes) for handler in LOGGER.handlers):  # one program may call another
+        LOGGER.addHandler(notes)
     try:
         return program()
     except InputError as error:

@@ -62,13 +62,13 @@ def fit(features: Tensor, weight: Tensor | None = None) -> bool:
         and stored in (torch.float32, torch.float64, torch.bfloat16)
         and (weight is None or weight.dtype == library.computed(stored))
         and (weight is None or weight.dtype == features.dtype or torch.is_autocast_enabled("cpu"))
-        and _available()
+        and _available(stored)
     )
 
 
 @asked_once
-def _available() -> bool:
-    return library.available()
+def _available(stored: torch.dtype) -> bool:
+    return library.available(stored)
 
 
 def refers(form: Form, features: Tensor) -> bool:

@@ -1,10 +1,8 @@
-"""The compiled kernels: made once, left out where they cannot be made, safe to call, and the same bits at every run."""
+"""The compiled kernels: safe to call, and the same bits at every run."""
 
 import ctypes
 import re
-import stat
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,69 +11,13 @@ from torch import Tensor
 from torch._subclasses import FakeTensorMode
 
 from csgnn_dgl.graphs import ConcentricLevel, PoolingLevel
-from csgnn_dgl.nn import ConcentricBlock, IntraSphereConv, NormReLU, SpherePool
+from csgnn_dgl.nn import ConcentricBlock, NormReLU, SpherePool
 from csgnn_dgl.nn.forms import Form, fit
-from csgnn_dgl.nn.ops import build, library
+from csgnn_dgl.nn.ops import build, library, twins
 from csgnn_dgl.nn.ops.arguments import ARGUMENTS
 from tests.tolerances import ROUNDED, TOLERANCE, times
 
 needs_compiler = pytest.mark.skipif(not library.available(), reason="no g++ here, or CSGNN_KERNELS=off")
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty cache of compiled libraries."""
-    monkeypatch.setenv("CSGNN_CACHE", str(tmp_path / "cache"))
-    library._library.cache_clear()
-    yield tmp_path / "cache"
-    library._library.cache_clear()
-
-
-def fake_compiler(folder: Path, script: str) -> str:
-    path = folder / "compiler"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-    return str(path)
-
-
-@pytest.fixture
-def ready_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A compiler that needs no time: it copies the library that exists."""
-    path = build.compiled_library()
-    (tmp_path / "bin").mkdir()
-    script = f'[ "$1" = --version ] && exit; for last; do :; done; cp {path} "$last"'
-    monkeypatch.setenv("CXX", fake_compiler(tmp_path / "bin", script))
-
-
-@needs_compiler
-@pytest.mark.usefixtures("ready_made")
-def test_kernels_are_compiled_once(cache: Path) -> None:
-    first = build.compiled_library()
-    assert first is not None and first.parent == cache
-    written = first.stat().st_mtime_ns
-    assert build.compiled_library() == first
-    assert first.stat().st_mtime_ns == written
-    assert [path.name for path in cache.iterdir()] == [first.name]
-
-
-@needs_compiler
-@pytest.mark.usefixtures("ready_made")
-def test_a_damaged_library_is_compiled_again(cache: Path) -> None:
-    path = build.compiled_library()
-    assert path is not None
-    path.write_bytes(b"")
-    assert library.available()
-    assert path.stat().st_size > 0
-
-
-@needs_compiler
-@pytest.mark.usefixtures("ready_made")
-def test_kernels_go_elsewhere_if_the_cache_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setenv("CSGNN_CACHE", str(tmp_path / "file"))
-    path = build.compiled_library()
-    assert path is not None and path.is_file()
-    assert tmp_path not in path.parents
 
 
 def declared(kernel: str) -> list[tuple[str, str]]:
@@ -97,9 +39,10 @@ def test_python_and_cpp_agree_on_the_arguments(kernel: str) -> None:
     kinds = {ctypes.c_int64: "int64_t", ctypes.c_bool: "bool"}
     wanted = [(name, kinds.get(kind, "*")) for name, kind in ARGUMENTS[kernel]._fields_]  # type: ignore[misc]
     assert fields == wanted
-    for dtype in ("float32", "float64", "bfloat16"):
-        size = getattr(library._library(), f"{kernel}_{dtype}_bytes")
-        assert size() == ctypes.sizeof(ARGUMENTS[kernel])
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        for unit, compiled in (library._libraries(dtype) or {}).items():
+            if not unit.endswith("twins") or kernel in twins.KERNELS:
+                assert getattr(compiled, f"{kernel}_{unit}_bytes")() == ctypes.sizeof(ARGUMENTS[kernel])
 
 
 def example(kernel: str, dtype: torch.dtype = torch.float32, batch: int = 2) -> dict[str, Any]:
@@ -231,27 +174,6 @@ def test_kernels_take_empty_batches(kernel: str, dtype: torch.dtype) -> None:
         assert result.isnan().all() or not result.any()  # the moments of nothing, or zeros
 
 
-def test_layers_run_on_torch_where_there_is_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CXX", "no-such-compiler")
-    assert not library.available()
-    conv, features = IntraSphereConv(2, 3), torch.randn(2, 12, 1, 2)
-    assert conv(ConcentricLevel(0, 2), features).shape == (2, 12, 1, 3)
-    conv.form = "compiled"
-    with pytest.raises(ValueError, match=r"form='compiled' needs g\+\+"):
-        conv(ConcentricLevel(0, 2), features)
-
-
-def test_a_compiler_that_fails_is_reported_and_done_without(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("CSGNN_KERNELS", raising=False)
-    monkeypatch.setenv("CXX", fake_compiler(tmp_path, 'echo "out of luck" >&2; exit 1'))
-    with pytest.warns(UserWarning, match=r"could not compile the kernels \(out of luck\)"):
-        assert not library.available()
-    assert list(cache.iterdir()) == []
-    assert not library.available()  # said once
-
-
 def test_kernels_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CSGNN_KERNELS", "off")
     assert not library.available()
@@ -319,8 +241,12 @@ def test_the_same_threads_give_the_same_bits(threads: int) -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("products", twins.PRODUCTS)
 @pytest.mark.parametrize("training", [True, False])
-def test_autocast_stores_two_bytes_and_stays_close_to_float32(training: bool) -> None:
+def test_autocast_stores_two_bytes_and_stays_close_to_float32(
+    training: bool, products: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(twins.VARIABLE, products)
     level, pool, step = ConcentricLevel(2, 3), SpherePool("max"), PoolingLevel(2, 3)
 
     def run_once(block: ConcentricBlock, features: torch.Tensor, enabled: bool, form: Form) -> list[torch.Tensor]:

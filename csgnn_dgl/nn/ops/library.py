@@ -1,8 +1,9 @@
 """The C++ kernels as Python functions on tensors: arguments checked, results allocated, nothing differentiated.
 
 The kernels run on the CPU. They take float32, float64 and bfloat16 features; with bfloat16, weights, norms and their
-gradients are float32, and so are products and sums. They are compiled by g++ when first needed, for the processor at
-hand; where there is no compiler, or the environment has ``CSGNN_KERNELS=off``, `available` says so.
+gradients are float32, and so are sums; the factors of products are rounded to bfloat16 where that is faster (see
+`twins`). They are compiled by g++ when first needed, for the processor at hand; where that cannot be, or the
+environment has ``CSGNN_KERNELS=off``, `available` says so.
 
 Every function takes contiguous tensors in memory, empty ones as well, and raises ValueError for others before anything
 is computed, so that no argument ends the interpreter. The same number of threads gives the same bits again.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
 
@@ -20,8 +22,9 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 
 from csgnn_dgl.allocator import empty
+from csgnn_dgl.nn.ops import build, twins
 from csgnn_dgl.nn.ops.arguments import ARGUMENTS
-from csgnn_dgl.nn.ops.build import compiled_library
+from csgnn_dgl.notes import LOGGER
 
 MAX_TAPS = 64
 _NAMES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
@@ -71,9 +74,14 @@ class Backward(NamedTuple):
     sums: Tensor | None
 
 
-def available() -> bool:
-    """Whether the compiled kernels can be used in this process; compiles them if they are not yet."""
-    return os.environ.get("CSGNN_KERNELS", "on") != "off" and _library() is not None
+def available(stored: torch.dtype = torch.float32) -> bool:
+    """Whether the kernels for features stored so can be used in this process; compiles them if they are not yet."""
+    return os.environ.get("CSGNN_KERNELS", "on") != "off" and _libraries(stored) is not None
+
+
+def product_times() -> twins.Times:
+    """Return how long convolutions of bfloat16 features take with both kinds of products; see `twins`."""
+    return twins.times(_convolutions)
 
 
 def storage(dtype: torch.dtype) -> torch.dtype:
@@ -345,16 +353,20 @@ class _Call:
 
     def run(self, **values: Tensor | int | None) -> None:
         """Call the kernel with what was taken and these values."""
-        library = _library()
-        if library is None:
-            raise ValueError(f"{self.kernel} needs the compiled kernels, and there is no compiler; let torch compute")
+        libraries = _libraries(self.stored)
+        if libraries is None:
+            raise ValueError(f"{self.kernel} needs the compiled kernels, and there are none here; let torch compute")
+        unit, threads = _NAMES[self.stored], torch.get_num_threads()
+        if self.stored == torch.bfloat16 and self.kernel in twins.KERNELS:
+            channels = [value for key in ("in_channels", "out_channels") if isinstance(value := values[key], int)]
+            unit, threads = twins.unit_for(self.kernel, min(channels), threads, _convolutions)
         # self.values and values hold the tensors until the kernel is done.
         pointers = {
             name: value.data_ptr() if isinstance(value, Tensor) else value
             for name, value in (self.values | values).items()
         }
-        kernel = getattr(library, f"{self.kernel}_{_NAMES[self.stored]}")
-        answer = kernel(ctypes.byref(ARGUMENTS[self.kernel](**pointers)), torch.get_num_threads())
+        kernel = getattr(libraries[unit], f"{self.kernel}_{unit}")
+        answer = kernel(ctypes.byref(ARGUMENTS[self.kernel](**pointers)), threads)
         if answer == 1:
             raise ValueError(f"{self.kernel}: edges must name nodes that exist, and for a maximum 1 to 256 each")
         if answer != 0:
@@ -428,14 +440,46 @@ def _backward(
     return found
 
 
+def _convolutions(channels: int) -> dict[str, Callable[[], object]]:
+    """Return calls of the convolutions of bfloat16 features on 4 spheres of 64 vertices in rings, batch 4."""
+    spheres, vertices, degree = 4, 64, 6
+    nodes = torch.arange(spheres * vertices, dtype=torch.int32, device="cpu")[:, None]
+    steps = torch.arange(1, degree + 1, dtype=torch.int32, device="cpu")
+    ring = (nodes // vertices * vertices + (nodes + steps) % vertices).flatten().to(torch.int32)
+    offsets = torch.arange(0, len(ring) + 1, degree, dtype=torch.int32, device="cpu")
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float32, device="cpu").to(dtype)
+
+    features = draw(spheres, vertices, 4, channels, dtype=torch.bfloat16)
+    weight = draw(3, channels, channels)
+    line = Line(draw(channels), draw(channels))
+    return {
+        "intra_forward": lambda: intra_forward(features, weight[0], None, ring, offsets, norm=line),
+        "intra_backward": lambda: intra_backward(features, features, weight[0], ring, offsets),
+        "radial_forward": lambda: radial_forward(features, weight, None, norm=line),
+        "radial_backward": lambda: radial_backward(features, features, weight),
+    }
+
+
 @cache
-def _library() -> ctypes.CDLL | None:
-    for _ in range(2):
-        path = compiled_library()
-        if path is None:
-            break
-        try:
-            return ctypes.CDLL(str(path))
-        except OSError:
-            path.unlink(missing_ok=True)  # damaged: once more
-    return None
+def _libraries(stored: torch.dtype) -> dict[str, ctypes.CDLL] | None:
+    """Load the units for features stored so."""
+    name = _NAMES[stored]
+    try:
+        paths = build.libraries([unit for unit in build.UNITS if unit.split("_")[0] == name])
+        return {unit: ctypes.CDLL(str(path)) for unit, path in paths.items()}
+    except (build.CannotBuild, OSError) as error:
+        _tell(str(error))
+        return None
+
+
+@cache
+def _tell(reason: str) -> None:
+    """Say once in a process why there are no kernels."""
+    LOGGER.warning(
+        "there are no compiled kernels: %s; the layers run on torch alone, which is slower (CSGNN_KERNELS=off leaves "
+        "the kernels out without a word)",
+        reason,
+    )

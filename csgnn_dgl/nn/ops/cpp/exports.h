@@ -30,11 +30,15 @@ int answer(bool (*kernel)(const Arguments&), const Arguments& arguments, int thr
   extern "C" int kernel##_##name(const Arguments<S>& a, int threads) { return answer(kernel<S>, a, threads); } \
   extern "C" int64_t kernel##_##name##_bytes() { return sizeof(Arguments<S>); }
 
-#define CSGNN_KERNELS(S, name)                          \
+// Convolutions, whose products may be made in several ways.
+#define CSGNN_CONVOLUTIONS(S, name)                      \
   CSGNN_KERNEL(intra_forward, IntraForward, S, name)    \
   CSGNN_KERNEL(intra_backward, IntraBackward, S, name)  \
   CSGNN_KERNEL(radial_forward, RadialForward, S, name)  \
-  CSGNN_KERNEL(radial_backward, RadialBackward, S, name) \
+  CSGNN_KERNEL(radial_backward, RadialBackward, S, name)
+
+#define CSGNN_KERNELS(S, name)                          \
+  CSGNN_CONVOLUTIONS(S, name)                           \
   CSGNN_KERNEL(norm_forward, NormForward, S, name)      \
   CSGNN_KERNEL(norm_sums, NormSums, S, name)            \
   CSGNN_KERNEL(norm_backward, NormBackward, S, name)    \

@@ -1,6 +1,6 @@
 // Matrix products of rows that are in the cache: by a weight that is cut into panels, and transposed by other rows.
 //
-// For features of type S the operands are of type T, or, where a processor multiplies bfloat16 in pairs, twins.
+// For features of type S the operands are of type T, or, in the unit that multiplies bfloat16 in pairs, twins.
 #pragma once
 
 #include "blocks.h"
@@ -15,33 +15,39 @@ constexpr int kTileRows = 6;  // 6 x 2 sums, 2 operands and a broadcast in 16 re
 constexpr int kTileStep = kTileRows / 3;  // heights of tiles are multiples of it
 constexpr int kMaxTaps = 64;
 
-// Two bfloat16 numbers, which some processors multiply by two others and add in one instruction.
+// Two bfloat16 numbers, which some processors multiply by two others and add in one instruction. Elsewhere it takes
+// several, which are slower than products of floats and serve the tests.
 struct Twin {
   BFloat16 first, second;
 };
-#ifdef __AVX512BF16__
+#ifdef CSGNN_TWINS
 template <typename S>
 constexpr bool kHasTwins = std::is_same_v<S, BFloat16>;
-// Twins travel as floats of the same bits, and in assembly, because gcc spills vectors of its own type for them.
+// Twins travel as floats of the same bits, because gcc spills vectors of its own type for them.
 inline Vector<float> load(const Twin* from) {
   return *reinterpret_cast<const Simd<float>::Unaligned*>(from);
 }
 inline Vector<float> factor_of(Twin twin) {
-  return (Vector<float>)_mm512_set1_ps(__builtin_bit_cast(float, twin));
+  return (Vector<float>)(Simd<BFloat16>::Whole{} + __builtin_bit_cast(uint32_t, twin));
 }
 inline Vector<float> add_multiple(Vector<float> sum, Vector<float> factor, Vector<float> row) {
+#ifdef __AVX512BF16__
   asm("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(row));
   return sum;
+#else
+  using Whole = Simd<BFloat16>::Whole;
+  const auto first = [](Vector<float> twins) { return (Vector<float>)((Whole)twins << 16); };
+  const auto second = [](Vector<float> twins) { return (Vector<float>)((Whole)twins & 0xffff0000u); };
+  return sum + second(factor) * second(row) + first(factor) * first(row);
+#endif
 }
 // Twins of two adjacent rows; without a second one, of the first and zeros.
 inline void twin_rows(const float* first, bool second, int64_t columns, Twin* to) {
   int64_t c = 0;
   if (second)
     for (; c + kWidth<float> <= columns; c += kWidth<float>) {
-      const __m512 low = (__m512)load(first + c), high = (__m512)load(first + columns + c);
-      const __m512i lower = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(low));
-      const __m512i upper = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(high));
-      _mm512_storeu_si512(to + c, _mm512_or_si512(lower, _mm512_slli_epi32(upper, 16)));
+      const auto lower = upper_half(load(first + c)), upper = upper_half(load(first + columns + c));
+      store<float>(reinterpret_cast<float*>(to + c), (Vector<float>)(lower | upper << 16));
     }
   for (; c < columns; ++c) to[c] = {BFloat16(first[c]), BFloat16(second ? first[columns + c] : 0)};
 }

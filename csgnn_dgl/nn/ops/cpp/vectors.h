@@ -6,10 +6,6 @@
 #include <cstdint>
 #include <type_traits>
 
-#ifdef __AVX512BF16__
-#include <immintrin.h>
-#endif
-
 namespace {
 
 #ifdef __AVX512F__
@@ -69,16 +65,28 @@ inline void store(T* to, Vector<T> value) {
   *reinterpret_cast<typename Simd<T>::Unaligned*>(to) = value;
 }
 
-inline void store(BFloat16* to, Vector<float> value) {
 #ifdef __AVX512BF16__
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)value));
+// In assembly, because the header of intrinsics takes longer to read than all of these files.
+inline Simd<BFloat16>::Half rounded(Vector<float> value) {
+  Simd<BFloat16>::Half bits;
+  asm("vcvtneps2bf16 %1, %0" : "=v"(bits) : "v"(value));
+  return bits;
+}
 #else
+inline Simd<BFloat16>::Half rounded(Vector<float> value) {
   const auto whole = (Simd<BFloat16>::Whole)value;
   const Simd<BFloat16>::Whole not_a_number = (Simd<BFloat16>::Whole)(value != value);
-  const Simd<BFloat16>::Whole rounded = (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
-  const Simd<BFloat16>::Whole bits = (not_a_number & 0x7fc0) | (~not_a_number & rounded);
-  *reinterpret_cast<Simd<BFloat16>::Unaligned*>(to) = __builtin_convertvector(bits, Simd<BFloat16>::Half);
+  const Simd<BFloat16>::Whole nearest = (whole + 0x7fff + (whole >> 16 & 1)) >> 16;
+  const Simd<BFloat16>::Whole bits = (not_a_number & 0x7fc0) | (~not_a_number & nearest);
+  return __builtin_convertvector(bits, Simd<BFloat16>::Half);
+}
 #endif
+inline void store(BFloat16* to, Vector<float> value) {
+  *reinterpret_cast<Simd<BFloat16>::Unaligned*>(to) = rounded(value);
+}
+// The bits of numbers in bfloat16, each in the lower half of a whole one.
+inline Simd<BFloat16>::Whole upper_half(Vector<float> value) {
+  return __builtin_convertvector(rounded(value), Simd<BFloat16>::Whole);
 }
 
 template <int N>
