@@ -25,8 +25,9 @@ def ratios(speed: Mapping[str, Any], memory: Mapping[str, Any]) -> dict[str, flo
 
 
 def kind_of_machine(machine: Mapping[str, Any]) -> str:
-    """Name the instructions that ratios hang on: those for vectors, and those for products in bfloat16."""
-    return f"{machine['vector_instructions']}{', bfloat16' if machine['bf16_instructions'] else ''}"
+    """Name what ratios hang on: who made the processor, its instructions for vectors and for products in bfloat16."""
+    maker = machine["processor"].replace("(", " ").split()[0]
+    return f"{maker}, {machine['vector_instructions']}{', bfloat16' if machine['bf16_instructions'] else ''}"
 
 
 def store(found: Mapping[str, float], machine: Mapping[str, Any], path: Path) -> None:

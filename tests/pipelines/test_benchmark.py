@@ -11,7 +11,9 @@ from tests.benchmarks.here import here as here
 from tests.tolerances import EXACT, TOLERANCE, approx, relative
 
 PNG = b"\x89PNG"
-AVX512 = {"vector_instructions": "AVX512", "bf16_instructions": True}
+AVX512 = {"processor": "AMD EPYC", "vector_instructions": "AVX512", "bf16_instructions": True}
+AVX2 = {"processor": "AMD EPYC", "vector_instructions": "AVX2", "bf16_instructions": False}
+INTEL = {**AVX512, "processor": "Intel(R) Xeon(R) Processor"}
 
 
 @pytest.fixture
@@ -153,20 +155,23 @@ def test_check_stores_compares_and_fails(capsys, measured):
 
 
 def test_ratios_are_those_of_machines_of_the_same_kind(tmp_path):
-    path, avx2 = tmp_path / "r.json", {"vector_instructions": "AVX2", "bf16_instructions": False}
+    path = tmp_path / "r.json"
     ratios.store({"auto, training": 2.0}, AVX512, path)
-    with pytest.raises(InputError, match="r.json has ratios of machines with AVX512, bfloat16, and this one has AVX2"):
-        ratios.read(avx2, path)
-    ratios.store({"auto, training": 3.0}, avx2, path)
-    assert [ratios.read(kind, path)["auto, training"] for kind in (AVX512, avx2)] == [2.0, 3.0]
+    with pytest.raises(
+        InputError, match="r.json has ratios of machines with AMD, AVX512, bfloat16, and this one has AMD, AVX2"
+    ):
+        ratios.read(AVX2, path)
+    ratios.store({"auto, training": 3.0}, AVX2, path)
+    ratios.store({"auto, training": 4.0}, INTEL, path)
+    assert [ratios.read(kind, path)["auto, training"] for kind in (AVX512, AVX2, INTEL)] == [2.0, 3.0, 4.0]
     path.write_text("[1]")
     for name in (path, tmp_path / "none.json"):
         with pytest.raises(InputError, match="holds no ratios to compare with; write them with `check --store`"):
-            ratios.read(avx2, name)
+            ratios.read(AVX2, name)
 
 
 def test_the_stored_ratios_are_readable():
-    for kind in ({"vector_instructions": "AVX2", "bf16_instructions": False}, AVX512):
+    for kind in (AVX2, AVX512):
         stored = ratios.read(kind, ratios.STORED)
         assert {"auto, training", "auto, inference", "auto, memory"} <= set(stored)
         assert min(stored.values()) > 0
