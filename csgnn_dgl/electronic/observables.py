@@ -50,6 +50,36 @@ def fdos(dos: Tensor, grid: EnergyGrid = PAPER_GRID) -> Tensor:
         return (dos.double().cumsum(dim=-1) * grid.width).to(dtype)
 
 
+def states_below(dos: Tensor, level: Tensor, grid: EnergyGrid = PAPER_GRID) -> Tensor:
+    """Integrate the DOS up to an energy, which may lie within a bin.
+
+    Parameters
+    ----------
+    dos
+        (..., count) states per eV.
+    level
+        (...) energies in eV; outside of the grid they count as its end.
+    grid
+        The energy bins.
+
+    Returns
+    -------
+    torch.Tensor
+        (...) number of states, differentiable with respect to both; computed in float64, returned in float64 for
+        float64, else in float32.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As :func:`fdos`.
+    """
+    dtype = _result_dtype(dos, grid)
+    with torch.autocast(dos.device.type, enabled=False):
+        lower = torch.from_numpy(grid.edges[:-1]).to(dos.device)
+        occupied = (level.double()[..., None] - lower).clamp(0, grid.width)
+        return (dos.double() * occupied).sum(dim=-1).to(dtype)
+
+
 def fermi_level(
     dos: Tensor, num_electrons: Tensor | float, grid: EnergyGrid = PAPER_GRID, too_few: TooFew = "raise"
 ) -> Tensor:

@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from csgnn_dgl.mapping.neighbours import INNER_RADIUS, NeighbourMapping, Spread
+from csgnn_dgl.mapping.neighbours import INNER_RADIUS, Spread, SpreadMapping
 
 
-class InterpolatedMapping(NeighbourMapping):
+class InterpolatedMapping(SpreadMapping):
     r"""Map atomic environments by linear interpolation between vertices and between shells.
 
     Where :class:`~csgnn_dgl.mapping.nearest.NearestVertexMapping` rounds a neighbour to one vertex of one shell, this
@@ -44,7 +44,7 @@ class InterpolatedMapping(NeighbourMapping):
         self.add_table("normals", np.concatenate([np.cross(b, c).T, np.cross(c, a).T, np.cross(a, b).T]))
 
     def spread(self, points: Tensor, distance: Tensor) -> Spread:
-        """Say where neighbours contribute; see the class and :meth:`NeighbourMapping.spread`."""
+        """Say where neighbours contribute; see the class and :meth:`SpreadMapping.spread`."""
         face = self.locator(points.detach(), distance.detach()).face
         corners = self._corner_weights(points, face)
         depth = (distance - INNER_RADIUS[self.shells]) * (

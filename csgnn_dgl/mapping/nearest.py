@@ -6,10 +6,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from csgnn_dgl.mapping.location import ROUNDING
-from csgnn_dgl.mapping.neighbours import INNER_RADIUS, NeighbourMapping, Spread
+from csgnn_dgl.mapping.neighbours import INNER_RADIUS, Spread, SpreadMapping
 
 
-class NearestVertexMapping(NeighbourMapping):
+class NearestVertexMapping(SpreadMapping):
     r"""Map atomic environments to the nearest vertices (Sec. 4.2 of the paper).
 
     A neighbour at the distance d from the centre adds 1/d to the vertex nearest to its direction, in the shell that
@@ -45,7 +45,7 @@ class NearestVertexMapping(NeighbourMapping):
         self.add_table("sides", sides.reshape(-1, 9).T)
 
     def spread(self, points: Tensor, distance: Tensor) -> Spread:
-        """Say where neighbours contribute; see the class and :meth:`NeighbourMapping.spread`."""
+        """Say where neighbours contribute; see the class and :meth:`SpreadMapping.spread`."""
         points, distance = points.detach(), distance.detach()
         vertex, neighbour, share = self._nearest(points, distance)
         return Spread(neighbour, vertex, self._shell(distance)[neighbour], share)

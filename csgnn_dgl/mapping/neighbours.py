@@ -1,4 +1,4 @@
-"""What both mappings of atomic environments share: each neighbour adds 1/d to vertices of its shells (Sec. 4.2)."""
+"""What the mappings of atomic environments share (Sec. 4.2)."""
 
 from abc import ABC, abstractmethod
 from typing import Literal, NamedTuple, get_args
@@ -35,8 +35,8 @@ class NeighbourMapping(TableModule, ABC):
 
     .. math:: r_0 + s \Delta < d \le r_0 + (s + 1) \Delta, \quad \Delta = (r_{cut} - r_0) / R'.
 
-    A neighbour at the distance d from the centre adds 1/d to the grid; the subclasses say at which vertices and
-    shells. Shells i·C to i·C + C - 1 become the C channels of sphere i, inner to outer.
+    The subclasses say what a neighbour at the distance d from the centre adds to which vertices and shells. Shells i·C
+    to i·C + C - 1 become the C channels of sphere i, inner to outer.
 
     The features of an environment rotated by one of the 60 icosahedral rotations are the permuted features of the
     environment. They are the same bits in every run on a CPU; on CUDA the order of the sums is not, unless
@@ -113,7 +113,7 @@ class NeighbourMapping(TableModule, ABC):
             raise TypeError(f"vectors must be floating-point numbers, not {vectors.dtype}")
         dtype = torch.float64 if vectors.dtype == torch.float64 else torch.float32
         with torch.autocast(vectors.device.type, enabled=False):
-            return self._map(vectors.to(dtype), environments.centre, environments.num_environments)
+            return self.map_neighbours(vectors.to(dtype), environments.centre, environments.num_environments)
 
     def extra_repr(self) -> str:
         """Show the arguments in ``print(module)``."""
@@ -122,29 +122,16 @@ class NeighbourMapping(TableModule, ABC):
 
     @abstractmethod
     def make_tables(self, corners: NDArray[np.float64]) -> None:
-        """Add the tables that `spread` reads, from the corners (F, 3, 3) of the triangles."""
+        """Add the tables that the mapping reads, from the corners (F, 3, 3) of the triangles."""
 
     @abstractmethod
-    def spread(self, points: Tensor, distance: Tensor) -> Spread:
-        """Say where neighbours with vectors (3, E) and lengths (E,), in Å, contribute.
+    def map_neighbours(self, vectors: Tensor, centre: Tensor, count: int) -> Tensor:
+        """Return the features (R, V, count, C) of vectors (E, 3) to the neighbours of the atoms `centre` (E,)."""
 
-        The shares add up to 1 for each neighbour, or to less where one fades.
-        """
-
-    def _map(self, vectors: Tensor, centre: Tensor, count: int) -> Tensor:
-        flat = _zeros(self.num_spheres * self.num_vertices * count * self.channels, vectors)
-        if len(vectors):
-            points = vectors.t().contiguous()
-            distance = points.square().sum(dim=0).sqrt()
-            self._check(distance.detach())
-            neighbour, vertex, shell, share = self.spread(points, distance)
-            row = count * self.channels
-            sphere, channel = shell // self.channels, shell % self.channels
-            place = (sphere * self.num_vertices + vertex) * row + centre[neighbour] * self.channels + channel
-            flat.index_add_(0, place, distance.reciprocal()[neighbour] * share)
-        return flat.view(self.num_spheres, self.num_vertices, count, self.channels)
-
-    def _check(self, distance: Tensor) -> None:
+    def check(self, distance: Tensor) -> None:
+        """Raise ValueError unless distances (E,), in Å, can be those of neighbours."""
+        if len(distance) == 0:
+            return
         smallest, largest = torch.stack(distance.aminmax()).tolist()
         if not largest < float("inf"):
             raise ValueError("a vector of the environments is not finite; check the positions")
@@ -155,3 +142,31 @@ class NeighbourMapping(TableModule, ABC):
                 f"a neighbour lies at {largest:.6g} Å, beyond the cutoff of {self.cutoff:g} Å; find the neighbours "
                 f"with the mapping's cutoff"
             )
+
+
+class SpreadMapping(NeighbourMapping):
+    """A mapping whose neighbours add 1/d to few vertices and shells; the subclasses say to which, and what share.
+
+    Parameters, shapes and errors are those of :class:`NeighbourMapping`.
+    """
+
+    @abstractmethod
+    def spread(self, points: Tensor, distance: Tensor) -> Spread:
+        """Say where neighbours with vectors (3, E) and lengths (E,), in Å, contribute.
+
+        The shares add up to 1 for each neighbour, or to less where one fades.
+        """
+
+    def map_neighbours(self, vectors: Tensor, centre: Tensor, count: int) -> Tensor:
+        """Add up what the neighbours contribute; see :class:`NeighbourMapping`."""
+        flat = _zeros(self.num_spheres * self.num_vertices * count * self.channels, vectors)
+        if len(vectors):
+            points = vectors.t().contiguous()
+            distance = points.square().sum(dim=0).sqrt()
+            self.check(distance.detach())
+            neighbour, vertex, shell, share = self.spread(points, distance)
+            row = count * self.channels
+            sphere, channel = shell // self.channels, shell % self.channels
+            place = (sphere * self.num_vertices + vertex) * row + centre[neighbour] * self.channels + channel
+            flat.index_add_(0, place, distance.reciprocal()[neighbour] * share)
+        return flat.view(self.num_spheres, self.num_vertices, count, self.channels)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import hardshrink
+
+from csgnn_dgl.geometry import icosahedral_rotations
 
 PLANE = 1e-6
 """Distance from a plane, in the unit of the points, up to which an offset lies in it: roundings of float32."""
@@ -119,3 +124,96 @@ def in_frames(offsets: Tensor, mean: Tensor, axes: Tensor) -> Tensor:
     """Return the coordinates (o - μ)·E of offsets (..., K, 3) in frames of `local_frames`: (..., K, 3)."""
     mean, axes = mean.to(offsets.dtype), axes.to(offsets.dtype)
     return (offsets - mean[..., None, :]) @ axes
+
+
+REACH = 0.7
+"""Width in Å of the Gaussian that weighs the neighbours of an atom in its frame: those that it is bonded to decide."""
+
+
+def bond_frames(vectors: Tensor, centre: Tensor, count: int, cutoff: float) -> Tensor:
+    r"""Find a frame for each atom that turns with its neighbours, in float64.
+
+    With the weights :math:`g = e^{-d^2 / 2 \cdot 0.7^2}\,(1 + \cos \pi d / d_{cut})` of the neighbours at r, the normal
+    n is the axis along which they scatter least, the eigenvector of the smallest eigenvalue of
+    :math:`\sum g\,(r - \mu)(r - \mu)^T` with their mean μ. In the plane, with the angle φ and the length ρ of the
+    projected r, the first axis lies at the angle α of :math:`\sum g\,\rho^3 e^{3 i \varphi} = |\cdot|\,e^{3 i \alpha}`:
+    along the bonds of an atom that has three. α is known up to 120°, n up to its sign: six frames, no one better than
+    another. So n becomes a threefold axis of the icosphere and the first axis one of the three twofold axes at right
+    angles to it: **the six frames differ by rotations of the icosahedron**, under which CSGNN does not change.
+
+    The frames are smooth functions of the positions, with right first derivatives, as long as n is the only axis of
+    least scatter and the sum over the plane is not zero. Where they are (an atom with one neighbour or with two in a
+    line, four in a tetrahedron or a square) there is no such frame: the one returned is a rotation, the same at every
+    call, and does not turn.
+
+    Parameters
+    ----------
+    vectors
+        (E, 3) vectors to the neighbours, in Å.
+    centre
+        (E,) int64: whose neighbours they are.
+    count
+        Number of atoms N.
+    cutoff
+        Radius in Å at which neighbours cease to count.
+
+    Returns
+    -------
+    torch.Tensor
+        (N, 3, 3) rotations: ``frames[i] @ vector`` are the coordinates on the icosphere. The identity, turned to the
+        icosphere's axes, for an atom without neighbours.
+    """
+    vectors = vectors.double()
+    squares = vectors.square().sum(dim=1)
+    fading = ((squares.clamp(min=1e-30).sqrt() / cutoff).clamp(max=1) * math.pi).cos() + 1
+    weights = (squares / (-2 * REACH**2)).exp() * fading
+    total = _sums(weights[:, None], centre, count).clamp(min=1e-300)
+    mean = _sums(weights[:, None] * vectors, centre, count) / total
+    centred = vectors - mean[centre]
+    products = centred[:, :, None] * centred[:, None, :] * weights[:, None, None]
+    scatter = _sums(products.flatten(1), centre, count).view(count, 3, 3) / total[:, :, None]
+    normal, first = _least(scatter)
+    # Any axis in the plane will do to count angles from: it has no part in the result, nor has its derivative.
+    first = nn.functional.normalize(first - (first * normal).sum(dim=1, keepdim=True) * normal, dim=1)
+    second = torch.linalg.cross(normal, first)
+    x, y = ((vectors * axis[centre]).sum(dim=1) for axis in (first, second))
+    cubes = torch.stack([x**3 - 3 * x * y**2, 3 * x**2 * y - y**3], dim=1)
+    real, imaginary = _sums(cubes * weights[:, None], centre, count).T
+    nothing = (real == 0) & (imaginary == 0)
+    angle = torch.atan2(imaginary, torch.where(nothing, 1.0, real))[:, None] / 3
+    along = angle.cos() * first + angle.sin() * second
+    axes = torch.stack([along, torch.linalg.cross(normal, along), normal], dim=1)
+    return axes.new_tensor(TRIGONAL) @ axes
+
+
+def _least(scatter: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the unit eigenvector (N, 3) of the smallest eigenvalue of matrices, and that of the largest as a constant.
+
+    The first derivative of the former is that of perturbation theory. Torch's own divides by the difference of the
+    other two eigenvalues as well, which is zero for a regular hexagonal net.
+    """
+    values, vectors = torch.linalg.eigh(scatter.detach())
+    normal = vectors[:, :, 0]
+    gaps = (values[:, :1] - values[:, 1:]).clamp(max=-1e-12)
+    others = vectors[:, :, 1:]
+    change = (scatter - scatter.detach()) @ normal[:, :, None]
+    return normal + (others / gaps[:, None] @ (others.mT @ change)).squeeze(2), vectors[:, :, 2]
+
+
+def _sums(rows: Tensor, centre: Tensor, count: int) -> Tensor:
+    """Return the sums (N, C) of the rows (E, C) of each atom."""
+    return rows.new_zeros(count, rows.shape[1]).index_add_(0, centre, rows)
+
+
+def _trigonal() -> list[list[float]]:
+    """Return the rotation with the columns: a twofold axis of the icosphere, their cross product, a threefold one."""
+    turns, threefold = icosahedral_rotations(), np.full(3, 3**-0.5)
+    # A half turn that reverses the threefold axis is about an axis at right angles to it; (R + 1) / 2 projects on that.
+    half = next(turn for turn in turns if np.allclose(turn @ threefold, -threefold))
+    twofold = (half + np.eye(3))[:, 0]
+    twofold = twofold / np.linalg.norm(twofold)
+    return np.stack([twofold, np.cross(threefold, twofold), threefold], axis=1).tolist()
+
+
+TRIGONAL = _trigonal()
+"""From a frame's axes (along a bond, beside it, normal) to the icosphere's."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.environments import Environments
-from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
+from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, Output, make_output
 from csgnn_dgl.nn.moments import Moments
 from csgnn_dgl.nn.norm import NormReLU
 
@@ -161,6 +161,8 @@ class AGNI(DOSModel):
         Number of Gaussians; each gives four features.
     hidden
         Width of the three layers.
+    output
+        As in :class:`~csgnn_dgl.models.CSGNNDOS`.
     **shared
         As in :class:`~csgnn_dgl.models.DOSModel`.
 
@@ -180,7 +182,7 @@ class AGNI(DOSModel):
     symmetry = "SO3"
     tiny = MappingProxyType({"num_widths": 2, "hidden": 8})
 
-    def __init__(self, num_widths: int = 18, hidden: int = 355, **shared: Any) -> None:
+    def __init__(self, num_widths: int = 18, hidden: int = 355, output: Output = "published", **shared: Any) -> None:
         super().__init__(**shared)
         check_counts(hidden=hidden)
         self.fingerprint = AGNIFingerprint(num_widths, self.cutoff)
@@ -188,10 +190,14 @@ class AGNI(DOSModel):
         self.dense = nn.Sequential()
         for inner in (4 * num_widths, hidden, hidden):
             self.dense.extend([nn.Linear(inner, hidden), NormReLU(hidden)])
-        self.output = DOSOutput(hidden, self.num_bins)
+        self.output = make_output(output, hidden, self.num_bins)
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
         """Predict what each atom contributes; see `DOSModel`. In training there must be more than one."""
+        return self.output(self.atom_features(environments))
+
+    def atom_features(self, environments: Environments) -> Tensor:
+        """Return (N, hidden) features of the atoms; see `DOSModel`."""
         features = self.standardise(self.fingerprint(environments))
-        return self.output(self.dense(features.to(self.output.bins.weight.dtype)))
+        return self.dense(features.to(self.output.bins.weight.dtype))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +20,29 @@ MOMENTUM = 0.01
 """Share of a batch in the running averages of batch norm, a tenth of the usual one."""
 
 
+SMALLEST_SCALE = 1e-4
+"""What is added to the standard deviations of features, so that one that never changes counts for nothing."""
+
+
 DOS_MODELS: Registry[DOSModel] = Registry("dos", "model of the DOS", "csgnn_dgl.models.dos")
 """The models of the density of states by their names on the command line and in checkpoints."""
+
+
+Output = Literal["published", "linear"]
+"""What makes the DOS of the features of atoms: the layers of Fig. 7 (`DOSOutput`), or one layer (`LinearOutput`)."""
+
+
+def make_output(output: Output, channels: int, num_bins: int) -> DOSOutput | LinearOutput:
+    """Make the end of a model of the DOS.
+
+    Raises
+    ------
+    ValueError
+        If `output` is unknown.
+    """
+    if output not in get_args(Output):
+        raise ValueError(f"output must be one of {', '.join(get_args(Output))}, not {output!r}")
+    return (LinearOutput if output == "linear" else DOSOutput)(channels, num_bins)
 
 
 class DOSModel(Model, ABC):
@@ -49,7 +71,7 @@ class DOSModel(Model, ABC):
     """
 
     registry = DOS_MODELS
-    output: DOSOutput
+    output: DOSOutput | LinearOutput
 
     def __init__(self, cutoff: float = CUTOFF, num_bins: int = 310, elements: Sequence[int] = (6,)) -> None:
         super().__init__()
@@ -71,6 +93,15 @@ class DOSModel(Model, ABC):
         for module in self.modules():
             if isinstance(module, NormReLU):
                 module.momentum = MOMENTUM
+
+    def atom_features(self, environments: Environments) -> Tensor:
+        """Return what `output` makes the DOS of: (N, channels) features of the atoms; see `atom_dos`."""
+        raise NotImplementedError(f"{type(self).__name__} does not tell its features from its output")
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the DOS of a snapshot is linear in the mean features of its atoms, and a Fermi level predicted."""
+        return isinstance(getattr(self, "output", None), LinearOutput)  # some have none
 
     @abstractmethod
     def atom_dos(self, environments: Environments) -> Tensor:
@@ -95,6 +126,8 @@ class DOSModel(Model, ABC):
     def forward(self, environments: Environments, snapshot: Tensor, num_snapshots: int) -> Tensor:
         """Predict the DOS per atom of snapshots: the sum over their atoms, divided by the number of these.
 
+        With a :class:`LinearOutput`, one more column holds the mean of what the atoms say of the Fermi level.
+
         The sums are the same bits in every run.
 
         Parameters
@@ -109,21 +142,21 @@ class DOSModel(Model, ABC):
         Returns
         -------
         torch.Tensor
-            (num_snapshots, num_bins) states per eV and atom.
+            (num_snapshots, num_bins) states per eV and atom; (num_snapshots, num_bins + 1) if `is_linear`.
 
         Raises
         ------
         ValueError
             If `snapshot` is of another length, or a snapshot has no atom.
         """
-        if snapshot.shape != (len(environments),):
-            raise ValueError(f"{len(environments)} atoms need as many snapshots, got {tuple(snapshot.shape)}")
-        counts = torch.bincount(snapshot, minlength=num_snapshots)
-        if len(counts) != num_snapshots or not counts.all():
-            raise ValueError(f"snapshots must be numbered from 0 to {num_snapshots - 1}, each with at least one atom")
-        atoms = torch.arange(len(snapshot), device=snapshot.device)
-        relation = Relation(atoms, snapshot, (len(snapshot), num_snapshots))
-        return neighbour_sum(self.atom_dos(environments), Edges.of(relation)) / counts[:, None]
+        if not self.is_linear:
+            return _means(self.atom_dos(environments), snapshot, num_snapshots)
+        assert isinstance(self.output, LinearOutput)
+        return self.output.with_level(self.mean_features(environments, snapshot, num_snapshots))
+
+    def mean_features(self, environments: Environments, snapshot: Tensor, num_snapshots: int) -> Tensor:
+        """Return the means (num_snapshots, channels) of `atom_features` over the atoms of snapshots; see `forward`."""
+        return _means(self.atom_features(environments), snapshot, num_snapshots)
 
     @torch.no_grad()
     def start_from(self, dos_per_atom: Tensor) -> None:
@@ -145,6 +178,10 @@ class DOSModel(Model, ABC):
         ValueError
             If the shape is another.
         """
+        if isinstance(self.output, LinearOutput):
+            nn.init.zeros_(self.output.bins.weight)
+            self.output.bins.bias.copy_(dos_per_atom.mean(dim=0))
+            return
         if dos_per_atom.dim() != 2 or dos_per_atom.shape[1] != self.num_bins or len(dos_per_atom) == 0:
             raise ValueError(f"DOS of shape (S, {self.num_bins}) with S > 0 expected, got {tuple(dos_per_atom.shape)}")
         _, sizes, components = torch.linalg.svd(
@@ -159,6 +196,18 @@ class DOSModel(Model, ABC):
         self.output.norm.weight.copy_(dos_per_atom.std(dim=0, correction=0).clamp(min=1e-3))
         kernels = self.output.smoothing.weight
         kernels.mul_(len(kernels) / kernels.sum())
+
+
+def _means(of_atoms: Tensor, snapshot: Tensor, num_snapshots: int) -> Tensor:
+    """Return the means (num_snapshots, C) of (N, C) numbers of atoms over those of each snapshot."""
+    if snapshot.shape != (len(of_atoms),):
+        raise ValueError(f"{len(of_atoms)} atoms need as many snapshots, got {tuple(snapshot.shape)}")
+    counts = torch.bincount(snapshot, minlength=num_snapshots)
+    if len(counts) != num_snapshots or not counts.all():
+        raise ValueError(f"snapshots must be numbered from 0 to {num_snapshots - 1}, each with at least one atom")
+    atoms = torch.arange(len(snapshot), device=snapshot.device)
+    relation = Relation(atoms, snapshot, (len(snapshot), num_snapshots))
+    return neighbour_sum(of_atoms, Edges.of(relation)) / counts[:, None]
 
 
 class DOSOutput(nn.Module):
@@ -198,3 +247,70 @@ class DOSOutput(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             bins = self.norm(self.bins(features.to(self.bins.weight.dtype)))
             return self.smoothing(bins[:, None]).relu().mean(dim=1)
+
+
+class LinearOutput(nn.Module):
+    """Features of atoms to their DOS by a linear layer alone, and another one for the Fermi level.
+
+    The DOS of a snapshot is then linear in the mean of its atoms' features, so that the best layer for given features
+    is the solution of a system of linear equations, `solve`, instead of thousands of steps of an optimiser. Against
+    Fig. 7 the norm, the ReLU and the smoothing are left out: a DOS may be a little below zero.
+
+    Parameters
+    ----------
+    channels
+        Features of each atom.
+    num_bins
+        Number of energy bins.
+
+    Shapes
+    ------
+    - features: (N, channels); output: (N, num_bins).
+    """
+
+    def __init__(self, channels: int, num_bins: int) -> None:
+        super().__init__()
+        self.bins = nn.Linear(channels, num_bins)
+        self.level = nn.Linear(channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Predict (N, num_bins) states per eV; see the class."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.bins(features.to(self.bins.weight.dtype))
+
+    def with_level(self, features: Tensor) -> Tensor:
+        """Predict (N, num_bins + 1): the DOS, and the Fermi level in eV."""
+        with torch.autocast(features.device.type, enabled=False):
+            features = features.to(self.bins.weight.dtype)
+            return torch.cat([self.bins(features), self.level(features)], dim=1)
+
+    @torch.no_grad()
+    def solve(self, features: Tensor, dos_per_atom: Tensor, levels: Tensor, ridge: float) -> None:
+        """Set the layers to those of the least squared error, for the mean features of S snapshots.
+
+        Features and targets are centred, the features divided by their standard deviations, and `ridge` times the
+        squared weights is added to the mean squared error (ridge regression), all in float64.
+
+        Parameters
+        ----------
+        features
+            (S, channels) means over the atoms of each snapshot.
+        dos_per_atom
+            (S, num_bins) states per eV and atom.
+        levels
+            (S,) Fermi levels in eV.
+        ridge
+            Above 0.
+        """
+        features = features.double()
+        targets = torch.cat([dos_per_atom, levels[:, None]], dim=1).to(features)
+        mean, origin = features.mean(dim=0), targets.mean(dim=0)
+        scale = features.std(dim=0, correction=0) + SMALLEST_SCALE
+        scaled = (features - mean) / scale
+        normal = scaled.T @ scaled / len(scaled)
+        normal.diagonal().add_(ridge)
+        weights = torch.linalg.solve(normal, scaled.T @ (targets - origin) / len(scaled)).T / scale
+        biases = origin - weights @ mean
+        for layer, rows in ((self.bins, slice(0, -1)), (self.level, slice(-1, None))):
+            layer.weight.copy_(weights[rows])
+            layer.bias.copy_(biases[rows])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -13,10 +15,12 @@ from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
 from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.mapping.neighbours import Shells
-from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, DOSOutput
+from csgnn_dgl.models.dos.agni import Standardise
+from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, Output, make_output
 from csgnn_dgl.models.encoder import ConcentricEncoder, MakeConv
 from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.forms import Form
+from csgnn_dgl.nn.frames import bond_frames
 from csgnn_dgl.nn.moments import num_processes
 from csgnn_dgl.nn.norm import NormReLU
 
@@ -36,7 +40,8 @@ class CSGNNDOS(DOSModel):
     takes every k-th atom of the batch, k being the number of chunks, so that every chunk has its share of each
     snapshot. In evaluation, chunks change nothing.
 
-    The DOS does not change when a snapshot is turned by one of the 60 rotations of the icosahedron.
+    The DOS does not change when a snapshot is turned by one of the 60 rotations of the icosahedron; with a frame, by
+    any.
 
     Parameters
     ----------
@@ -68,6 +73,11 @@ class CSGNNDOS(DOSModel):
         Form of every layer: ``"auto"``, ``"compiled"``, ``"fast"`` or ``"reference"``.
     make_intra, make_radial
         Other convolutions than the paper's; see :class:`~csgnn_dgl.models.encoder.ConcentricEncoder`.
+    output
+        ``"published"``, the layers of Fig. 7 (:class:`~csgnn_dgl.models.dos.base.DOSOutput`), or ``"linear"``, one
+        linear layer and one for the Fermi level (:class:`~csgnn_dgl.models.dos.base.LinearOutput`), which training
+        solves for. They take the means over spheres and vertices of the features on the grid and at the end of every
+        level, beside those of the dense layers.
     **shared
         As in :class:`~csgnn_dgl.models.DOSModel`.
 
@@ -93,7 +103,8 @@ class CSGNNDOS(DOSModel):
         num_spheres: int = 1,
         channels: int = 32,
         shells: Shells = "published",
-        mapping: Literal["nearest", "interpolated"] = "nearest",
+        mapping: Literal["nearest", "interpolated", "gaussian"] = "nearest",
+        frame: Literal["none", "bonds"] = "none",
         base_width: int = 4,
         kernel_size: int | None = None,
         self_loop: bool = True,
@@ -102,6 +113,7 @@ class CSGNNDOS(DOSModel):
         form: Form = "auto",
         make_intra: MakeConv = None,
         make_radial: MakeConv = None,
+        output: Output = "published",
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
@@ -109,11 +121,15 @@ class CSGNNDOS(DOSModel):
         check_counts(3, chunk=chunk)
         if mapping not in NEIGHBOUR_MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(NEIGHBOUR_MAPPINGS)}, not {mapping!r}")
+        if frame not in ("none", "bonds"):
+            raise ValueError(f"frame must be none or bonds, not {frame!r}")
         if kernel_size is None:
             kernel_size = self.config["kernel_size"] = 1 if num_spheres == 1 else 3
         self.chunk = chunk
         self.recompute = recompute
+        self.frame = frame
         self.mapping = NEIGHBOUR_MAPPINGS[mapping](level, num_spheres, channels, self.cutoff, shells)
+        self.standardise = Standardise(channels) if mapping == "gaussian" else nn.Identity()
         sizes = [8 * base_width * 2**depth for depth in range(level + 1)]
         # The icosahedron's 1×1 convolution comes after the mean: it is the first dense layer.
         widths = [([size, size], [2 * size, 2 * size]) for size in sizes[:-1]] + [([sizes[-1]], [])]
@@ -124,21 +140,31 @@ class CSGNNDOS(DOSModel):
         self.dense = nn.Sequential()
         for inner, outer in ((width, 2 * width), (2 * width, hidden), (hidden, hidden)):
             self.dense.extend([nn.Linear(inner, outer), NormReLU(outer)])
-        self.output = DOSOutput(hidden, self.num_bins)
+        # One layer cannot make up for what the layers before it left out, so that it sees every level's features.
+        seen = channels + sum(self.encoder.out_channels) if output == "linear" else 0
+        self.output = make_output(output, seen + hidden, self.num_bins)
         self.average_for_longer()
 
     def atom_dos(self, environments: Environments) -> Tensor:
         """Predict what each atom contributes, chunk by chunk; see `DOSModel`."""
+        return self._in_chunks(environments, self._dos)
+
+    def atom_features(self, environments: Environments) -> Tensor:
+        """Return the features of the atoms that `output` takes, chunk by chunk; see `DOSModel`."""
+        return self._in_chunks(environments, self._features)
+
+    def _in_chunks(self, environments: Environments, answer: Callable[[Environments], Tensor]) -> Tensor:
+        """Answer for all atoms, a chunk at a time."""
         number = self._num_chunks(environments)
         if number == 1:
-            return self._dos(environments)
+            return answer(environments)
         order, results = [], []
         for start in range(number):
             atoms = torch.arange(start, len(environments), number, device=environments.centre.device)
             part = environments_of(environments, atoms)
             # The gradient of the last chunk is due at once: its activations are the ones that are kept.
             again = self.recompute and torch.is_grad_enabled() and start < number - 1
-            results.append(self._dos_in_bounded_memory(part) if again else self._dos(part))
+            results.append(self._in_bounded_memory(answer, part) if again else answer(part))
             order.append(atoms)
         return torch.cat(results)[torch.cat(order).argsort()]
 
@@ -156,11 +182,11 @@ class CSGNNDOS(DOSModel):
             raise ValueError(f"{count} atoms cannot be cut into {number} chunks; give the processes equal shares")
         return number
 
-    def _dos_in_bounded_memory(self, environments: Environments) -> Tensor:
-        """Return what `_dos` does, and compute it again when its gradient is due."""
+    def _in_bounded_memory(self, answer: Callable[[Environments], Tensor], environments: Environments) -> Tensor:
+        """Answer, and compute it again when its gradient is due."""
 
         def compute(vectors: Tensor, centre: Tensor, neighbour: Tensor) -> Tensor:
-            return self._dos(Environments(vectors, centre, neighbour, len(environments)))
+            return answer(Environments(vectors, centre, neighbour, len(environments)))
 
         return recomputed(compute, self, environments.vectors, environments.centre, environments.neighbour)
 
@@ -182,13 +208,46 @@ class CSGNNDOS(DOSModel):
         ValueError
             If the shape is another, or in training N is 1.
         """
-        features = self.encoder(features)
+        return self.output(self._encoded(features))
+
+    def _encoded(self, features: Tensor) -> Tensor:
+        """Return the features (N, channels of `output`) of atoms from those on the grid."""
+        dtype = self.output.bins.weight.dtype
+
+        def mean(features: Tensor) -> Tensor:
+            return features.to(dtype).mean(dim=(0, 1))
+
+        if not self.is_linear:
+            last = self.encoder(features)
+            with torch.autocast(features.device.type, enabled=False):
+                return self.dense(mean(last))
+        _, levels = self.encoder.read(features, lambda found, pooled: mean(found))
         with torch.autocast(features.device.type, enabled=False):
-            return self.output(self.dense(features.to(self.output.bins.weight.dtype).mean(dim=(0, 1))))
+            return torch.cat([mean(features), *levels, self.dense(levels[-1])], dim=1)
+
+    def _mapped(self, environments: Environments) -> Tensor:
+        """Return the features (R, V, n, C) of the atoms of one chunk on the grid."""
+        if self.frame == "bonds":
+            environments = in_bond_frames(environments, self.cutoff)
+        features = self.mapping(environments)
+        rows = self.standardise(features.view(-1, features.shape[-1]))
+        return rows.view(features.shape).to(self.output.bins.weight.dtype)
 
     def _dos(self, environments: Environments) -> Tensor:
         """Return the DOS (n, num_bins) of the atoms of one chunk."""
-        return self.forward_grid(self.mapping(environments).to(self.output.bins.weight.dtype))
+        return self.forward_grid(self._mapped(environments))
+
+    def _features(self, environments: Environments) -> Tensor:
+        """Return the features of the atoms of one chunk."""
+        return self._encoded(self._mapped(environments))
+
+
+def in_bond_frames(environments: Environments, cutoff: float) -> Environments:
+    """Return environments each turned into its :func:`~csgnn_dgl.nn.frames.bond_frames`."""
+    vectors, centre = environments.vectors, environments.centre
+    frames = bond_frames(vectors, centre, len(environments), cutoff)
+    turned = (frames[centre] @ vectors.double()[:, :, None]).squeeze(2)
+    return dataclasses.replace(environments, vectors=turned.to(vectors.dtype))
 
 
 def environments_of(environments: Environments, atoms: Tensor) -> Environments:

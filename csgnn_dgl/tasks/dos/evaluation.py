@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from csgnn_dgl.data import Snapshots
-from csgnn_dgl.electronic import band_energy_per_atom, dos_errors
+from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid, band_energy_per_atom, dos_errors, filled_up_to
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.models import DOSModel, StructureMean
+from csgnn_dgl.models.dos.base import LinearOutput
 
 CHEMICAL_ACCURACY = 0.043
 """1 kcal/mol, in eV: the accuracy per atom that Table 2 counts structures by."""
@@ -161,23 +162,41 @@ def mean_prediction(train: Snapshots, snapshots: Snapshots) -> Prediction:
     return Prediction(name, torch.as_tensor(StructureMean().fit(train).predict(snapshots)))
 
 
-def predict_atoms(network: DOSModel, environments: Iterable[Environments]) -> Iterator[Tensor]:
+def predict_atoms(
+    network: DOSModel,
+    environments: Iterable[Environments],
+    electrons_per_atom: Iterable[float | None] = (),
+    grid: EnergyGrid = PAPER_GRID,
+) -> Iterator[Tensor]:
     """Predict what each atom contributes to the DOS, one snapshot after the other.
 
     Some snapshots are computed together, which changes nothing in a network in evaluation mode but its last digits. The
-    environments are those of the atoms of each snapshot, found with the network's cutoff.
+    environments are those of the atoms of each snapshot, found with the network's cutoff. What a network with a linear
+    output predicts is filled up to its Fermi level, where the electrons per atom of a snapshot are given
+    (:func:`csgnn_dgl.electronic.filled_up_to`); all atoms have an equal part in that.
 
     Yields
     ------
     torch.Tensor
-        (N, count) states per eV of each of the N atoms of a snapshot, on the CPU; float64 from a network of that, else
-        float32.
+        (N, count) states per eV of each of the N atoms of a snapshot, on the CPU; float64 from a network of that or
+        with a linear output, else float32.
     """
     device = next(network.parameters()).device
+    output = getattr(network, "output", None)
+    electrons = iter(electrons_per_atom)
 
-    def together(parts: list[Environments]) -> tuple[Tensor, ...]:
+    def together(parts: list[Environments]) -> Iterable[Tensor]:
+        joined, sizes = Environments.join(parts).to(device), [len(part) for part in parts]
         with torch.no_grad():
-            return network.atom_dos(Environments.join(parts).to(device)).cpu().split([len(part) for part in parts])
+            if not isinstance(output, LinearOutput):
+                return network.atom_dos(joined).cpu().split(sizes)
+            found = output.with_level(network.atom_features(joined)).cpu().double().split(sizes)
+            return [filled(rows, next(electrons, None)) for rows in found]
+
+    def filled(rows: Tensor, count: float | None) -> Tensor:
+        mean = rows.mean(dim=0, keepdim=True)
+        known = mean.new_tensor([float("nan") if count is None else count])
+        return rows[:, :-1] + (filled_up_to(mean[:, :-1], mean[:, -1], known, grid) - mean[:, :-1])
 
     waiting: list[Environments] = []
     for part in environments:
@@ -197,7 +216,9 @@ def vector_dtype(network: DOSModel) -> torch.dtype:
 def predict(name: str, network: DOSModel, snapshots: Snapshots) -> Prediction:
     """Predict the DOS per atom of snapshots; see `predict_atoms`."""
     environments = snapshots.environments(network.cutoff, vector_dtype(network))
-    dos_per_atom = torch.stack([atoms.mean(dim=0) for atoms in predict_atoms(network, environments)])
+    electrons = [None if item.num_electrons is None else item.num_electrons / item.num_atoms for item in snapshots]
+    found = predict_atoms(network, environments, electrons, snapshots.grid)
+    dos_per_atom = torch.stack([atoms.mean(dim=0) for atoms in found])
     return Prediction(name, dos_per_atom, count_parameters(network))
 
 

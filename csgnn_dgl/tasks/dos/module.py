@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
 
 from csgnn_dgl.data import Snapshots
-from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level
+from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level, filled_up_to, states_below
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
-from csgnn_dgl.models.dos.base import DOSOutput
+from csgnn_dgl.models.dos.base import DOSOutput, LinearOutput
 from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.tasks.dos.data import batch_environments
 from csgnn_dgl.tasks.dos.domain import TrainingDomain
@@ -39,9 +39,10 @@ def spectral_loss(prediction: Tensor, reference: Tensor, alpha: float, grid: Ene
 class DOSModule(TrainingModule):
     """Train and test a model of the DOS with the loss of Eq. 5, and beyond the paper with that of the band energy.
 
-    Measured are the loss and the mean absolute errors of band energy (eV/atom) and Fermi level (eV). Predicted and
-    reference DOS of one validation snapshot of each structure are drawn for TensorBoard after the epochs 1, 2, 4, ...
-    and the last one. The defaults are those of A.3.
+    Measured are the loss and the mean absolute errors of band energy (eV/atom), Fermi level (eV) and of the number of
+    states up to the reference's Fermi level (electrons per atom). Predicted and reference DOS of one validation
+    snapshot of each structure are drawn for TensorBoard after the epochs 1, 2, 4, ... and the last one. The defaults
+    are those of A.3.
 
     `scores` are `Score` of the network and of the training means, if the data have training snapshots; their DOS are in
     `predictions`, for the snapshots in `snapshots`.
@@ -56,6 +57,15 @@ class DOSModule(TrainingModule):
         Weight β of a third term of the loss, the mean squared error of the band energy per atom (Eq. 4). Errors of the
         FDOS that hardly count in Eq. 5 add up in the band energy where they have the same sign over many bins. The
         paper has no such term; 0 leaves it out.
+    gamma
+        Weight γ of a fourth term, the mean squared error in electrons per atom of the number of states up to the Fermi
+        level of the reference: what decides the predicted level, without the division by a DOS that nearly vanishes in
+        gaps. The paper has no such term; 0 leaves it out.
+    ridge
+        For networks with ``output: linear``, which need it: their output is solved for instead of trained, before the
+        first epoch and after each (:meth:`~csgnn_dgl.models.dos.base.LinearOutput.solve`); this is the weight of its
+        penalty. The DOS that counts, in the loss too, is then filled up to the predicted Fermi level
+        (:func:`csgnn_dgl.electronic.filled_up_to`).
     freeze_norms
         Share of the epochs after which all batch norms keep their running averages, 0 to 1, so that the rest of the
         training is that of the very function that is used in evaluation. The averages are taken anew for this, over
@@ -77,6 +87,8 @@ class DOSModule(TrainingModule):
         network: nn.Module,
         alpha: float = 0.1,
         beta: float = 0.0,
+        gamma: float = 0.0,
+        ridge: float = 0.0,
         freeze_norms: float = 1.0,
         output_rate: float = 1.0,
         start_at_mean: bool = True,
@@ -93,13 +105,17 @@ class DOSModule(TrainingModule):
         super().__init__(network, learning_rate, weight_decay, schedule, *rule, seed=seed)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha!r}; give a number from 0 to 1")
-        if not 0 <= beta < math.inf:
-            raise ValueError(f"beta is {beta!r}; give a number of at least 0")
+        for weight, value in (("beta", beta), ("gamma", gamma), ("ridge", ridge)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{weight} is {value!r}; give a number of at least 0")
+        if (ridge > 0) != getattr(network, "is_linear", False):
+            raise ValueError(f"ridge is {ridge!r}; give one above 0 for a network with output linear, and 0 for others")
         if not 0 <= freeze_norms <= 1:
             raise ValueError(f"freeze_norms is {freeze_norms!r}; give a share of the epochs, from 0 to 1")
         if not 0 < output_rate <= 1:
             raise ValueError(f"output_rate is {output_rate!r}; give a factor above 0, up to 1")
-        self.alpha, self.beta, self.start_at_mean = alpha, beta, start_at_mean
+        self.alpha, self.beta, self.gamma, self.ridge = alpha, beta, gamma, ridge
+        self.start_at_mean = start_at_mean
         self.freeze_norms, self.output_rate = freeze_norms, output_rate
         self.predictions: list[Prediction] = []
         self.domain: TrainingDomain | None = None
@@ -118,6 +134,9 @@ class DOSModule(TrainingModule):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters that learn at the rate, and those of the output that learn at a share of it."""
+        if self.ridge:
+            solved = {id(parameter) for parameter in self.network.output.parameters()}
+            return [{"params": [own for own in self.network.parameters() if id(own) not in solved]}]
         if self.output_rate == 1:
             return super().parameter_groups()
         end = self.network.output
@@ -128,7 +147,10 @@ class DOSModule(TrainingModule):
 
     def description(self) -> dict[str, Any]:
         """Say what this task has beyond others, for checkpoints and results."""
-        return {name: getattr(self, name) for name in ("alpha", "beta", "freeze_norms", "output_rate", "start_at_mean")}
+        return {
+            name: getattr(self, name)
+            for name in ("alpha", "beta", "gamma", "ridge", "freeze_norms", "output_rate", "start_at_mean")
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what the environments of the training were like; predictions are compared with it."""
@@ -137,21 +159,30 @@ class DOSModule(TrainingModule):
             checkpoint["environments"] = self.domain.stored()
 
     def make_measures(self) -> Mapping[str, Metric]:
-        """Make the means over the snapshots of two absolute errors."""
-        return {name: MeanMetric(nan_strategy="disable") for name in ("band_energy_mae", "fermi_level_mae")}
+        """Make the means over the snapshots of three absolute errors."""
+        names = ("band_energy_mae", "fermi_level_mae", "electrons_mae")
+        return {name: MeanMetric(nan_strategy="disable") for name in names}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the DOS (S, count) per atom of the snapshots of a batch, in float32 at least."""
-        return at_least_float32(self.network(batch_environments(batch), batch["snapshot"], len(batch["index"])))
+        found = at_least_float32(self.network(batch_environments(batch), batch["snapshot"], len(batch["index"])))
+        if not self.ridge:
+            return found
+        return filled_up_to(found[:, :-1], found[:, -1], batch["electrons_per_atom"], self.data.grid)
 
     def loss(self, output: Tensor, batch: dict[str, Tensor]) -> tuple[Tensor, dict[str, tuple[Tensor, ...]]]:
-        """Return the loss of Eq. 5, with the term for the band energy where `beta` asks for it."""
+        """Return the loss of Eq. 5, with the terms that `beta` and `gamma` ask for."""
         reference = batch["dos_per_atom"].to(output.dtype)
         band, level = self._errors(output if self.beta else output.detach(), reference, batch["electrons_per_atom"])
         loss = spectral_loss(output, reference, self.alpha, self.data.grid)
         if self.beta:
             loss = loss + self.beta * band.square().mean().to(loss.dtype)
-        return loss, {"band_energy_mae": (band,), "fermi_level_mae": (level,)}
+        electrons = batch["electrons_per_atom"]
+        wanted = fermi_level(reference.double(), electrons, self.data.grid, "top")
+        count = states_below(output.double(), wanted, self.data.grid) - electrons
+        if self.gamma:
+            loss = loss + self.gamma * count.square().mean().to(loss.dtype)
+        return loss, {"band_energy_mae": (band,), "fermi_level_mae": (level,), "electrons_mae": (count.abs(),)}
 
     def _errors(self, prediction: Tensor, reference: Tensor, electrons: Tensor) -> tuple[Tensor, Tensor]:
         """Absolute errors (S,) of band energy and Fermi level; NaN where the prediction is not finite."""
@@ -165,7 +196,9 @@ class DOSModule(TrainingModule):
         return band.abs() + lost, level.abs() + lost
 
     def on_train_epoch_start(self) -> None:
-        """Freeze the norms when it is time; Lightning has just put all of them into training mode.
+        """Freeze the norms when it is time, and solve for the output before the first step of all.
+
+        Lightning has just put all of the network into training mode.
 
         Raises
         ------
@@ -173,6 +206,41 @@ class DOSModule(TrainingModule):
             If the norms are to be frozen in a training without an end.
         """
         super().on_train_epoch_start()
+        self._freeze()
+        if self.ridge and self.trainer.global_step == 0:
+            modes = [(module, module.training) for module in self.network.modules()]
+            self.network.eval()
+            self._solve()
+            for module, mode in modes:
+                module.training = mode
+
+    def on_validation_epoch_start(self) -> None:
+        """Solve for the output with the features as they are after an epoch."""
+        super().on_validation_epoch_start()
+        if self.ridge and self.trainer.state.fn == TrainerFn.FITTING and not self.trainer.sanity_checking:
+            self._solve()
+
+    @torch.no_grad()
+    def _solve(self) -> None:
+        """Solve for the output over all training snapshots, with a network in evaluation mode."""
+        output = self.network.output
+        assert isinstance(output, LinearOutput)
+        dataset = self.data.dataset("train")
+        found, levels = [], []
+        precision, strategy = self.trainer.precision_plugin, self.trainer.strategy
+        for index in torch.arange(len(dataset)).split(self.data.batch_size):
+            batch = strategy.batch_to_device(
+                precision.convert_input(dataset.batch(index, [0] * len(index))), self.device
+            )
+            with precision.forward_context():
+                features = self.network.mean_features(batch_environments(batch), batch["snapshot"], len(index))
+            found.append(features.double())
+            dos = batch["dos_per_atom"].double()
+            levels.append(fermi_level(dos, batch["electrons_per_atom"], self.data.grid, "top"))
+        output.solve(torch.cat(found), dataset.dos_per_atom.to(self.device), torch.cat(levels), self.ridge)
+
+    def _freeze(self) -> None:
+        """Freeze the norms from the epoch on that `freeze_norms` says."""
         if self.freeze_norms == 1:
             return
         epochs = self.trainer.max_epochs

@@ -207,7 +207,9 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
             yield found
 
     largest = None if domain is None else domain.largest
-    dos = [found.double().numpy() for found in predict_atoms(model.network, environments())]
+    electrons = [None if item.num_electrons is None else item.num_electrons / item.num_atoms for item in snapshots]
+    atoms = predict_atoms(model.network, environments(), electrons, model.grid)
+    dos = [found.double().numpy() for found in atoms]
     predictions = [
         DOSPrediction(item.structure, model.grid, found, item.num_electrons, deviation, largest)
         for item, found, deviation in zip(snapshots, dos, deviations, strict=True)
