@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from csgnn_dgl.symmetry import so3_error
     from csgnn_dgl.tasks.classification.prediction import ShapePrediction, classify
     from csgnn_dgl.tasks.dos import load_dos_model
+    from csgnn_dgl.tasks.dos.calculator import DOSCalculator
     from csgnn_dgl.tasks.dos.prediction import DOSPrediction, predict_dos
     from csgnn_dgl.testing import assert_equivariant
 
@@ -41,6 +42,7 @@ __all__ = [
     "CSGNN",
     "ConcentricBlock",
     "ConcentricGrid",
+    "DOSCalculator",
     "DOSPrediction",
     "Icosphere",
     "InputError",
@@ -78,6 +80,7 @@ _NAMES_IN = {
     "symmetry": "so3_error",
     "tasks.classification.prediction": "ShapePrediction classify",
     "tasks.dos": "load_dos_model",
+    "tasks.dos.calculator": "DOSCalculator",
     "tasks.dos.prediction": "DOSPrediction predict_dos",
     "testing": "assert_equivariant",
 }

@@ -91,7 +91,9 @@ class AGNIFingerprint(nn.Module):
         xx, yy, zz, xy, yz, zx = (tensor / widths[:, None] ** 2).unbind(dim=2)
         minors = xx * yy + yy * zz + zz * xx - xy**2 - yz**2 - zx**2
         determinant = xx * (yy * zz - yz**2) - xy * (xy * zz - yz * zx) + zx * (xy * yz - yy * zx)
-        length = (vector / widths[:, None]).square().sum(dim=2).sqrt()
+        squared = (vector / widths[:, None]).square().sum(dim=2)
+        # The length of a vector that vanishes by symmetry has no derivative; that of the energy is zero there.
+        length = torch.where(squared > 0, squared, 1).sqrt() * (squared > 0)
         invariants = [scalar[..., 0], length, minors.clamp(min=0).log1p(), determinant.clamp(min=0).log1p()]
         return torch.cat(invariants, dim=1)
 

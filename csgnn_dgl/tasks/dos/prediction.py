@@ -168,12 +168,13 @@ def predict_dos(
         If a structure cannot be used (an element that the model does not know, atoms on top of each other, no cell
         where it is periodic, the electrons of a smaller cell, ...); the message says which.
     """
-    trained = _trained(model)
+    trained = trained_model(model)
     results = predict_snapshots(trained, structures_of(atoms, trained, valences))
     return results[0] if is_structure(atoms) else results
 
 
-def _trained(model: Model | None) -> TrainedDOS:
+def trained_model(model: Model | None) -> TrainedDOS:
+    """Return a trained model from what :func:`predict_dos` takes for one."""
     if isinstance(model, nn.Module):
         return TrainedDOS(cast(DOSModel, model))
     if model is not None and not isinstance(model, (TrainedDOS, str, os.PathLike)):

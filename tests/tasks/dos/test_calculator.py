@@ -1,0 +1,60 @@
+"""The calculator for ase: its numbers are those of the prediction, its forces those of finite differences."""
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.fd import calculate_numerical_forces
+
+import csgnn_dgl
+from csgnn_dgl.electronic import EnergyGrid
+from csgnn_dgl.errors import InputError
+from csgnn_dgl.tasks.dos import TrainedDOS
+from csgnn_dgl.tasks.dos.calculator import DOSCalculator
+from tests.models.dos.molecules import CELL, PERIODIC, positions, small
+from tests.tolerances import NUMERIC, TOLERANCE, approx
+
+KINDS = {
+    "agni": {},
+    "schnet": {},
+    "csgnn": {"mapping": "gaussian", "frame": "bonds", "output": "linear", "level": 1},
+}
+
+
+def crystal() -> Atoms:
+    """Four atoms in a cell that is smaller than the cutoff, and as few electrons as the small models have states."""
+    atoms = Atoms("C4", positions(4, 3), cell=CELL, pbc=PERIODIC)
+    atoms.info["num_electrons"] = 9.0
+    return atoms
+
+
+def trained(kind: str, **changes: object) -> TrainedDOS:
+    model = small(kind, **{**KINDS[kind], **changes})
+    return TrainedDOS(model, EnergyGrid(-4.0, 1.0, 9))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forces_are_the_gradients_of_the_band_energy(kind):
+    atoms = crystal()
+    atoms.calc = DOSCalculator(trained(kind))
+    forces = atoms.get_forces()
+    assert abs(forces).max() > 1e-3
+    np.testing.assert_allclose(forces, calculate_numerical_forces(atoms, eps=1e-4), **{"rtol": 1e-3, "atol": 1e-5})
+    np.testing.assert_allclose(forces.sum(axis=0), np.zeros(3), **TOLERANCE[torch.float64])
+
+
+def test_energy_level_and_dos_are_those_of_the_prediction():
+    atoms, model = crystal(), trained("csgnn")
+    atoms.calc = DOSCalculator(model)
+    energy, found = atoms.get_potential_energy(), csgnn_dgl.predict_dos(crystal(), model)
+    assert energy == approx(found.band_energy, **NUMERIC)
+    assert atoms.calc.results["fermi_level"] == approx(found.fermi_level, **NUMERIC)
+    np.testing.assert_allclose(atoms.calc.results["dos"], found.dos, **NUMERIC)
+
+
+def test_a_mapping_that_jumps_has_no_forces():
+    atoms = crystal()
+    atoms.calc = DOSCalculator(trained("csgnn", mapping="nearest"))
+    assert np.isfinite(atoms.get_potential_energy())
+    with pytest.raises(InputError, match="nearest vertices"):
+        atoms.get_forces()
