@@ -108,8 +108,6 @@ class DOSModule(TrainingModule):
         for weight, value in (("beta", beta), ("gamma", gamma), ("ridge", ridge)):
             if not 0 <= value < math.inf:
                 raise ValueError(f"{weight} is {value!r}; give a number of at least 0")
-        if (ridge > 0) != getattr(network, "is_linear", False):
-            raise ValueError(f"ridge is {ridge!r}; give one above 0 for a network with output linear, and 0 for others")
         if not 0 <= freeze_norms <= 1:
             raise ValueError(f"freeze_norms is {freeze_norms!r}; give a share of the epochs, from 0 to 1")
         if not 0 < output_rate <= 1:
@@ -128,9 +126,17 @@ class DOSModule(TrainingModule):
         super().setup(stage)
         if stage != "fit":
             return
+        if (self.ridge > 0) != self._is_linear:
+            raise InputError(
+                f"model.ridge is {self.ridge!r}; give one above 0 for a network with output linear, and 0 for others"
+            )
         self.domain = TrainingDomain.of(self.data.snapshots("train").environments(self.data.cutoff), self.data.cutoff)
         if self.start_at_mean and isinstance(self.network, DOSModel):
             self.network.start_from(self.data.dataset("train").dos_per_atom)
+
+    @property
+    def _is_linear(self) -> bool:
+        return getattr(self.network, "is_linear", False)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters that learn at the rate, and those of the output that learn at a share of it."""
@@ -166,7 +172,7 @@ class DOSModule(TrainingModule):
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the DOS (S, count) per atom of the snapshots of a batch, in float32 at least."""
         found = at_least_float32(self.network(batch_environments(batch), batch["snapshot"], len(batch["index"])))
-        if not self.ridge:
+        if not self._is_linear:
             return found
         return filled_up_to(found[:, :-1], found[:, -1], batch["electrons_per_atom"], self.data.grid)
 
