@@ -102,11 +102,13 @@ def build_dos(snapshots_folder, tmp_path):
         data=None,
         trainer=None,
         minutes=10.0,
+        network=None,
         **module,
     ):
         L.seed_everything(5, verbose=False)
+        network = network or DOS_MODELS[kind](**NETWORKS[kind])
         snapshots = DOSData(**{"source": snapshots_folder, "batch_size": 4, "seed": 5, **(data or {})})
-        model = DOSModule(DOS_MODELS[kind](**NETWORKS[kind]), **{"seed": 5, "learning_rate": 1e-2, **module})
+        model = DOSModule(network, **{"seed": 5, "learning_rate": 1e-2, **module})
         folder = RunFolder(tmp_path / "runs", name, "validation/band_energy_mae", resume=resume, minutes=minutes)
         runner = L.Trainer(**{**SILENT, "max_epochs": max_epochs, "callbacks": [*callbacks, folder], **(trainer or {})})
         return runner, model, snapshots, folder

@@ -56,7 +56,7 @@ def test_is_differentiable(rng):
     dos = gapped(0.0, rng)[:2].add(0.2).requires_grad_()
     level = torch.tensor([-3.02, -5.03]).double().requires_grad_()
     electrons = torch.tensor([4.1, 3.3]).double()
-    assert torch.autograd.gradcheck(lambda *given: filled_up_to(*given, electrons, GRID), (dos, level))
+    assert torch.autograd.gradcheck(lambda rows, at: filled_up_to(rows, at, electrons, GRID), (dos, level))
 
 
 def test_states_below_an_energy_within_a_bin(rng):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +71,7 @@ class DOSModel(Model, ABC):
     """
 
     registry = DOS_MODELS
-    output: DOSOutput | LinearOutput
+    output: Any  # DOSOutput or LinearOutput
 
     def __init__(self, cutoff: float = CUTOFF, num_bins: int = 310, elements: Sequence[int] = (6,)) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from csgnn_dgl.data import Snapshots
 from csgnn_dgl.electronic import EnergyGrid, band_energy, fdos, fermi_level, filled_up_to, states_below
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
-from csgnn_dgl.models.dos.base import DOSOutput, LinearOutput
+from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.tasks.dos.data import batch_environments
 from csgnn_dgl.tasks.dos.domain import TrainingDomain
@@ -141,7 +141,8 @@ class DOSModule(TrainingModule):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the parameters that learn at the rate, and those of the output that learn at a share of it."""
         if self.ridge:
-            solved = {id(parameter) for parameter in self.network.output.parameters()}
+            network: Any = self.network
+            solved = {id(parameter) for parameter in network.output.parameters()}
             return [{"params": [own for own in self.network.parameters() if id(own) not in solved]}]
         if self.output_rate == 1:
             return super().parameter_groups()
@@ -212,7 +213,7 @@ class DOSModule(TrainingModule):
             If the norms are to be frozen in a training without an end.
         """
         super().on_train_epoch_start()
-        self._freeze()
+        self._freeze_in_time()
         if self.ridge and self.trainer.global_step == 0:
             modes = [(module, module.training) for module in self.network.modules()]
             self.network.eval()
@@ -229,8 +230,7 @@ class DOSModule(TrainingModule):
     @torch.no_grad()
     def _solve(self) -> None:
         """Solve for the output over all training snapshots, with a network in evaluation mode."""
-        output = self.network.output
-        assert isinstance(output, LinearOutput)
+        network: Any = self.network
         dataset = self.data.dataset("train")
         found, levels = [], []
         precision, strategy = self.trainer.precision_plugin, self.trainer.strategy
@@ -239,14 +239,14 @@ class DOSModule(TrainingModule):
                 precision.convert_input(dataset.batch(index, [0] * len(index))), self.device
             )
             with precision.forward_context():
-                features = self.network.mean_features(batch_environments(batch), batch["snapshot"], len(index))
+                features = network.mean_features(batch_environments(batch), batch["snapshot"], len(index))
             found.append(features.double())
             dos = batch["dos_per_atom"].double()
             levels.append(fermi_level(dos, batch["electrons_per_atom"], self.data.grid, "top"))
-        output.solve(torch.cat(found), dataset.dos_per_atom.to(self.device), torch.cat(levels), self.ridge)
+        network.output.solve(torch.cat(found), dataset.dos_per_atom.to(self.device), torch.cat(levels), self.ridge)
 
-    def _freeze(self) -> None:
-        """Freeze the norms from the epoch on that `freeze_norms` says."""
+    def _freeze_in_time(self) -> None:
+        """Take the averages of the norms anew and freeze them from the epoch on that `freeze_norms` says."""
         if self.freeze_norms == 1:
             return
         epochs = self.trainer.max_epochs

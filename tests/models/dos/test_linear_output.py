@@ -1,5 +1,7 @@
 """The output that is solved for, and CSGNN-DOS in frames of atoms, which no rotation changes."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -40,7 +42,7 @@ def test_solves_ridge_regression(rng):
 
 @pytest.mark.parametrize("kind", ["csgnn", "agni"])
 def test_the_dos_of_a_snapshot_is_linear_in_its_mean_features(kind):
-    changes = {"mapping": "gaussian", "frame": "bonds"} if kind == "csgnn" else {}
+    changes: dict[str, Any] = {"mapping": "gaussian", "frame": "bonds"} if kind == "csgnn" else {}
     model = small(kind, output="linear", **changes)
     environments, snapshot = batch()
     features = model.mean_features(environments, snapshot, 3)

@@ -1,5 +1,7 @@
 """The calculator for ase: its numbers are those of the prediction, its forces those of finite differences."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from csgnn_dgl.tasks.dos.calculator import DOSCalculator
 from tests.models.dos.molecules import CELL, PERIODIC, positions, small
 from tests.tolerances import NUMERIC, TOLERANCE, approx
 
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "agni": {},
     "schnet": {},
     "csgnn": {"mapping": "gaussian", "frame": "bonds", "output": "linear", "level": 1},
@@ -28,7 +30,7 @@ def crystal() -> Atoms:
     return atoms
 
 
-def trained(kind: str, **changes: object) -> TrainedDOS:
+def trained(kind: str, **changes: Any) -> TrainedDOS:
     model = small(kind, **{**KINDS[kind], **changes})
     return TrainedDOS(model, EnergyGrid(-4.0, 1.0, 9))
 
@@ -39,7 +41,7 @@ def test_forces_are_the_gradients_of_the_band_energy(kind):
     atoms.calc = DOSCalculator(trained(kind))
     forces = atoms.get_forces()
     assert abs(forces).max() > 1e-3
-    np.testing.assert_allclose(forces, calculate_numerical_forces(atoms, eps=1e-4), **{"rtol": 1e-3, "atol": 1e-5})
+    np.testing.assert_allclose(forces, calculate_numerical_forces(atoms, eps=1e-4), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(forces.sum(axis=0), np.zeros(3), **TOLERANCE[torch.float64])
 
 

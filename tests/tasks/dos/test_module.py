@@ -6,7 +6,7 @@ from ase.io import iread, write
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
 
 from csgnn_dgl.data import EpochSampler, load_snapshots
-from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
+from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid, fermi_level
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, StructureMean
 from csgnn_dgl.nn import NormReLU
@@ -14,7 +14,7 @@ from csgnn_dgl.tasks.dos import DOSModule
 from csgnn_dgl.tasks.dos.data import SnapshotDataset, batch_environments
 from csgnn_dgl.tasks.dos.module import spectral_loss
 from tests.tiny_training import Stop, assert_same_weights
-from tests.tolerances import EXACT, NUMERIC, ROUNDED, TOLERANCE, approx, relative
+from tests.tolerances import EXACT, NUMERIC, ROUNDED, TOLERANCE, approx, relative, times
 from tests.toy_snapshots import NETWORKS, band_energy_by_hand, write_snapshots
 
 
@@ -284,3 +284,28 @@ def test_training_in_float64_works(build_dos):
     trainer.fit(model, datamodule=data)
     assert next(model.network.parameters()).dtype == torch.float64
     assert np.isfinite(folder.history[-1]["validation/loss"])
+
+
+def test_a_linear_output_is_solved_for_and_its_level_is_that_of_the_dos(build_dos, snapshots_folder):
+    network = DOS_MODELS.build("agni", **NETWORKS["agni"], output="linear")
+    trainer, model, data, _ = build_dos("agni", max_epochs=2, ridge=1e-3, gamma=0.1, freeze_norms=0.0, network=network)
+    trainer.fit(model, datamodule=data)
+    train = SnapshotDataset(load_snapshots(snapshots_folder, "train"))
+    batch = train.__getitems__(range(len(train)))
+    network.eval()
+    with torch.no_grad():
+        features = network.mean_features(batch_environments(batch), batch["snapshot"], len(train))
+        found = network.output.with_level(features)
+        network.output.solve(
+            features, train.dos_per_atom, fermi_level(train.dos_per_atom, batch["electrons_per_atom"]), 1e-3
+        )
+        torch.testing.assert_close(found, network.output.with_level(features), **times(TOLERANCE[torch.float32], 10))
+        dos = model(batch).double()
+    level = fermi_level(dos, batch["electrons_per_atom"], too_few="top")
+    torch.testing.assert_close(level, found[:, -1].double(), **TOLERANCE[torch.float32])
+
+
+def test_the_ridge_goes_with_a_linear_output(build_dos):
+    trainer, model, data, _ = build_dos("agni", ridge=1e-3)
+    with pytest.raises(InputError, match=r"model.ridge is 0.001; give one above 0 for a network with output linear"):
+        trainer.fit(model, datamodule=data)
