@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.mapping.search import LARGEST, neighbours
 
 CUTOFF = 7.0
 """The paper's cutoff radius, in Å."""
@@ -18,6 +19,9 @@ CUTOFF_SLACK = 1e-6
 
 SMALLEST_DISTANCE = 0.3
 """Atoms closer than this, in Å, are taken for a mistake; the shortest bond there is, of H2, has 0.74 Å."""
+
+CROWD = SMALLEST_DISTANCE / 2
+"""Edge, in Å, of boxes whose diagonal is shorter than `SMALLEST_DISTANCE`."""
 
 MOST_NEIGHBOURS = 100_000
 """An atom with more neighbours is taken for a mistake in the unit of length."""
@@ -96,7 +100,8 @@ def find_environments(
 
     Neighbours are all atoms and images of atoms at distances of up to `cutoff` (by at most 1e-6 Å more), the
     images of an atom itself included, the atom itself excluded. The cell may be of any shape, and smaller
-    than the cutoff. The search is vesin's (a cell list in compiled code).
+    than the cutoff. The search is vesin's (a cell list in compiled code), or where that would have far more boxes than
+    atoms, a tree.
 
     Parameters
     ----------
@@ -119,15 +124,16 @@ def find_environments(
     Raises
     ------
     InputError
-        If a number is not finite, a periodic direction has no lattice vector, the periodic lattice vectors lie
-        in a plane or line, or two atoms (or images) are closer than 0.3 Å.
+        If a number is not finite or beyond 1e8 Å, a periodic direction has no lattice vector, the periodic lattice
+        vectors lie in a plane or line, two atoms (or images) are closer than 0.3 Å, or there are too many pairs.
     ValueError
         If a shape is wrong or the cutoff not positive.
     """
     if not (np.isfinite(cutoff) and cutoff > SMALLEST_DISTANCE):
         raise ValueError(f"cutoff must be a length above {SMALLEST_DISTANCE} Å, not {cutoff!r}")
     points, vectors, periodic = checked_structure(positions, cell, pbc)
-    centre, neighbour, found = _neighbours(points, vectors, periodic, cutoff + CUTOFF_SLACK)
+    _check_crowds(points)
+    centre, neighbour, found = neighbours(points, vectors, periodic, cutoff + CUTOFF_SLACK)
     _check_distances(centre, neighbour, found)
     return Environments(
         torch.from_numpy(found).to(dtype), torch.from_numpy(centre), torch.from_numpy(neighbour), len(points)
@@ -155,6 +161,13 @@ def checked_structure(
         raise InputError(f"atom {np.argmin(finite)} has a coordinate that is NaN or infinite; remove or repair it.")
     if not np.isfinite(lattice).all():
         raise InputError("the cell has a number that is NaN or infinite; repair it.")
+    for what, found in (("atom", points), ("lattice vector", lattice)):
+        largest = np.abs(found).max(axis=1)
+        if largest.max() > LARGEST:
+            raise InputError(
+                f"{what} {np.argmax(largest)} has a coordinate of {largest.max():.3g} Å, beyond {LARGEST:g}; give "
+                f"lengths in Å."
+            )
     lengths = np.linalg.norm(lattice, axis=1)
     if (lengths[periodic] == 0).any():
         missing = "abc"[int(np.argmax(periodic & (lengths == 0)))]
@@ -174,8 +187,9 @@ def check_distances(points: NDArray[np.float64], lattice: NDArray[np.float64], p
 
     The arguments are what :func:`checked_structure` returns.
     """
+    _check_crowds(points)
     # Within 0.3 Å alone the search would fill the cell with millions of boxes.
-    _check_distances(*_neighbours(points, lattice, periodic, cutoff=2.0))
+    _check_distances(*neighbours(points, lattice, periodic, cutoff=2.0))
 
 
 def _check_density(points: NDArray[np.float64], lattice: NDArray[np.float64], periodic: NDArray[np.bool_]) -> None:
@@ -191,6 +205,15 @@ def _check_density(points: NDArray[np.float64], lattice: NDArray[np.float64], pe
         raise InputError(f"{len(points)} atoms in a cell of only {volume:.3g} Å^{int(periodic.sum())}; use Å.")
 
 
+def _check_crowds(points: NDArray[np.float64]) -> None:
+    """Refuse atoms that share a box in which no two have room, before crowds of them fill the memory with pairs."""
+    _, place, counts = np.unique(np.floor(points / CROWD), axis=0, return_inverse=True, return_counts=True)
+    if counts.max() > 1:
+        first, second = np.flatnonzero(place.ravel() == np.argmax(counts))[:2]
+        gap = (points[second] - points[first])[None]
+        _check_distances(np.array([first]), np.array([second]), gap)
+
+
 def _check_distances(centre: NDArray[np.int64], neighbour: NDArray[np.int64], vectors: NDArray[np.float64]) -> None:
     """Refuse pairs of atoms that are too close."""
     squares = np.einsum("ij,ij->i", vectors, vectors)
@@ -200,14 +223,3 @@ def _check_distances(centre: NDArray[np.int64], neighbour: NDArray[np.int64], ve
         whom = f"atoms {first} and {second} are" if first != second else f"atom {first} and its periodic image are"
         distance = np.sqrt(squares[pair])
         raise InputError(f"{whom} only {distance:.3g} Å apart; remove one of them, or give lengths in Å.")
-
-
-def _neighbours(
-    points: NDArray[np.float64], lattice: NDArray[np.float64], periodic: NDArray[np.bool_], cutoff: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Return centre (E,), neighbour (E,) and vector (E, 3) of each pair, sorted by centre."""
-    from vesin import NeighborList  # here, because it imports ase, which takes its time
-
-    search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
-    first, second, vectors = search.compute(points=points, box=lattice, periodic=periodic, quantities="ijD")
-    return first.astype(np.int64), second.astype(np.int64), vectors

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import icosphere, random_rotations
 from csgnn_dgl.mapping import Environments, find_environments
-from csgnn_dgl.mapping.environments import SMALLEST_DISTANCE, check_distances, checked_structure
+from csgnn_dgl.mapping.environments import CUTOFF, SMALLEST_DISTANCE, check_distances, checked_structure
 from tests.tolerances import EXACT
 
 
@@ -188,3 +188,61 @@ def test_refuses_wrong_shapes():
     for cutoff in (0.0, -1.0, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="cutoff must be a length above"):
             find_environments(np.zeros((1, 3)), cutoff=cutoff)
+
+
+SLAB = np.stack(np.meshgrid(np.arange(3) * 3.0, np.arange(3) * 3.0, [0.0, 2.0]), -1).reshape(-1, 3)
+
+
+@pytest.mark.parametrize(
+    "positions, cell, pbc",
+    [
+        ([[0, 0, 0], [1, 1, 1], [3e5, 0, 0]], None, False),
+        ([[0, 0, 0], [2, 0, 0], [3e3, 3e3, 3e3], [3e3, 3e3, 3001]], None, False),
+        (np.vstack([SLAB, [0, 0, 5e4], [1, 0, 5e4]]), np.diag([9.0, 9.0, 0.0]), [True, True, False]),
+        ([[0, 0, 0], [1e4, -1e4, 1.5]], np.diag([2000.0, 2000.0, 2000.0]), True),
+        ([[0.1, 0, 0], [1, 300, 2]], [[3.0, 0, 0], [9, 3, 0], [20, 12, 3.0]], True),
+        ([[0.1, 0, 0]], [[3.0, 0, 0], [0, 0, 0], [40, 0, 3.0]], [True, False, True]),
+    ],
+    ids=["far", "apart", "off a slab", "empty cell", "skewed", "skewed layer"],
+)
+def test_far_apart_and_skewed_is_as_near_by(positions, cell, pbc):
+    points = np.asarray(positions, dtype=float)
+    lattice = np.zeros((3, 3)) if cell is None else np.asarray(cell, dtype=float)
+    periodic = np.broadcast_to(np.asarray(pbc), 3)
+    found = find_environments(points, lattice, periodic, dtype=torch.float64)
+    short = _shortened(lattice, periodic)
+    wrapped = points - np.floor(points @ np.linalg.pinv(short)) @ short
+    pairs = []
+    for shift in itertools.product(*(range(-4, 5) if one else [0] for one in periodic)):
+        gaps = wrapped[None] + np.array(shift) @ short - wrapped[:, None]
+        distances = np.linalg.norm(gaps, axis=-1)
+        pairs += [(i, *gaps[i, j]) for i, j in np.argwhere((distances <= CUTOFF) & (distances > 0))]
+    own = np.column_stack([found.centre.numpy(), found.vectors.numpy()])
+    wanted = np.array(pairs).reshape(-1, 4)
+    assert own.shape == wanted.shape
+    for each in (own, wanted):
+        each[:] = each[np.lexsort(each.round(4).T)]
+    assert np.abs(own - wanted).max() < 1e-9
+
+
+def _shortened(lattice, periodic):
+    """Take whole multiples of the other vectors off each lattice vector as long as that makes it shorter."""
+    short, rows = np.where(periodic[:, None], lattice, 0.0), np.flatnonzero(periodic)
+    for _ in range(200):
+        for i, j in itertools.permutations(rows, 2):
+            short[i] -= np.round(short[i] @ short[j] / (short[j] @ short[j])) * short[j]
+    return short
+
+
+@pytest.mark.parametrize(
+    "positions, cell, pbc, complaint",
+    [
+        ([[0, 0, 0], [3e9, 0, 0]], None, False, "atom 1 has a coordinate of 3e"),
+        ([[0, 0, 0]], np.diag([3.0, 3e12, 3.0]), True, "lattice vector 1 has a coordinate of 3e"),
+        (np.zeros((20_000, 3)), None, False, "atoms 0 and 1 are only 0 Å apart"),
+        (np.indices((40, 40, 40)).reshape(3, -1).T * 0.35, None, False, "64000 atoms are too close together"),
+    ],
+)
+def test_what_no_search_would_end_is_refused(positions, cell, pbc, complaint):
+    with pytest.raises(InputError, match=complaint):
+        find_environments(positions, cell, pbc)
