@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 
@@ -23,10 +24,18 @@ def on_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0" and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
+def visible(text: str) -> str:
+    """Write out what would steer a terminal, or turn the direction of writing, in names that files bring along."""
+    return CONTROLS.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
 def say(text: str) -> None:
     """Print on the first process only, above any progress bar."""
     if on_first_process():
-        tqdm.write(text)
+        tqdm.write(visible(text))
         sys.stdout.flush()
 
 
@@ -36,7 +45,7 @@ class Notes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Print one."""
         if on_first_process():
-            tqdm.write(f"note: {record.getMessage()}", file=sys.stderr)
+            tqdm.write(f"note: {visible(record.getMessage())}", file=sys.stderr)
 
 
 def guarded(program: Callable[[], int]) -> int:
@@ -51,7 +60,7 @@ def guarded(program: Callable[[], int]) -> int:
         return program()
     except InputError as error:
         message = one_sentence(str(error)).encode("utf-8", "backslashreplace").decode("utf-8")
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {visible(message)}", file=sys.stderr)
         return USER_ERROR
     except BrokenPipeError:  # nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

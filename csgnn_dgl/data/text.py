@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from csgnn_dgl.bounds import read_bytes
 from csgnn_dgl.errors import InputError, reason
 
 
@@ -15,7 +16,7 @@ def read_lines(path: Path, absent: str = "give one that exists", broken: str = "
         If there is no such file, or it is empty or not text; `absent` or `broken` say what to do then.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such file; {absent}.") from None
     except (OSError, UnicodeDecodeError) as error:

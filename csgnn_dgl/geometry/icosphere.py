@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import NODES, check
 from csgnn_dgl.errors import check_counts
 
 FloatArray = NDArray[np.float64]
@@ -101,6 +102,7 @@ def icosphere(level: int) -> Icosphere:
     (2562, 3)
     """
     check_counts(0, level=level)
+    check("level", f"{level} has {{}} vertices", 10 * 4.0 ** min(level, 500) + 2, NODES)
     if level == 0:
         return _icosahedron()
     return _subdivide(icosphere(int(level) - 1))

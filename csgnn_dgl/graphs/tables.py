@@ -5,6 +5,7 @@ Nodes are counted sphere by sphere: vertex u of sphere i is node i·V + u.
 
 import numpy as np
 
+from csgnn_dgl.bounds import NODES, check
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.geometry.icosphere import IntArray, icosphere
 
@@ -60,6 +61,7 @@ def check_grid_arguments(level: int, num_spheres: int, kernel_size: int = 1, coa
     """Raise ValueError unless the arguments describe a concentric grid with levels down to `coarsest`."""
     check_counts(coarsest, level=level)
     check_counts(num_spheres=num_spheres)
+    check("num_spheres and level", "they make {} vertices", num_spheres * (10 * 4.0 ** min(level, 500) + 2), NODES)
     check_kernel_size(kernel_size)
 
 

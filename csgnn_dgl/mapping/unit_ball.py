@@ -1,5 +1,7 @@
 """Where clouds lie and how large they are: the one centring and the one scaling of the package."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -56,7 +58,13 @@ def scale_to_unit_ball(points: Tensor) -> Tensor:
         torch._assert_async(~bad.any(), "a cloud has all points at the origin, or coordinates that are not finite")
     elif bad.any():
         index = int(bad.nonzero()[0])
-        value = float(largest[index].detach())
-        fault = "all points at the origin" if value == 0 else "a coordinate that is NaN or infinite"
+        value = float(points[index].detach().abs().max())
+        if value == 0:
+            fault = "all points at the origin"
+        elif not math.isfinite(value):
+            fault = "a coordinate that is NaN or infinite"
+        else:
+            size = "large" if value > 1 else "small"
+            fault = f"a largest coordinate of {value:.3g}, too {size} to be squared in {points.dtype}"
         raise ValueError(f"cloud {index} of the batch has {fault}; remove it or mend its points")
     return points / largest[:, None, None]

@@ -9,6 +9,7 @@ import io
 import itertools
 import os
 import pkgutil
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 import torch
 from torch import nn
 
+from csgnn_dgl.bounds import bounded_tensors, check_announced, check_counts, check_entries, check_regular
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.places import weights_file
@@ -257,12 +259,14 @@ class Registry(Mapping[str, type[Kind]]):
             raise InputError(f"{file} holds no {self.noun}; give a checkpoint that holds one")
         name, weights = description["model"], checkpoint["state_dict"].items()
         try:
-            with reading(file):
+            with reading(file), bounded_tensors(file):
                 model = self.build(name, **description["config"])
             model.load_state_dict({key.removeprefix(PREFIX): value for key, value in weights if key.startswith(PREFIX)})
         except InputError as error:
-            if name in self or str(error).startswith(f"{file} "):
+            if str(error).startswith((f"{file} ", f"{file}:")):
                 raise
+            if name in self:
+                raise InputError(f"{file}: {error}") from error
             raise InputError(f"{file} holds no {self.noun} that can be made here: {error}") from error
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
@@ -388,18 +392,35 @@ def read_checkpoint(place: Place) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}); give another one") from error
     try:
+        size = _check_container(file)
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"{file} cannot be read as a checkpoint ({type(error).__name__}); it is damaged or of another program, "
             "give another one"
         ) from error
     upgrade(checkpoint, file)
+    own = [value for value in checkpoint["state_dict"].values() if torch.is_tensor(value)]
+    check_announced(file, float(sum(value.numel() * value.element_size() for value in own)), size)
     if name := first_not_finite(checkpoint["state_dict"].items()):
         raise InputError(
             f"{file} has weights that are not finite ({name}): its training failed; give another checkpoint"
         )
     return checkpoint
+
+
+def _check_container(file: Path) -> int:
+    """Return the size of a checkpoint, after making sure that nothing in it is packed, as torch packs nothing."""
+    size = check_regular(file)
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as container:
+            members = container.infolist()
+        if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            raise InputError(f"{file} is packed, which no checkpoint is; give another one")
+        check_announced(file, float(sum(member.file_size for member in members)), size)
+    return size
 
 
 def first_not_finite(tensors: Iterable[tuple[str, Any]]) -> str:
@@ -422,16 +443,29 @@ def upgrade(checkpoint: Any, file: Place) -> None:
     """
     description = checkpoint.get("csgnn") if isinstance(checkpoint, dict) else None
     foreign = f"{file} holds no csgnn_dgl model; give a checkpoint written by this package's fit"
-    if not isinstance(description, dict) or "state_dict" not in checkpoint or "config" not in description:
+    if not isinstance(description, dict) or not isinstance(description.get("config"), dict):
         raise InputError(foreign)
+    if not isinstance(checkpoint.get("state_dict"), dict):
+        raise InputError(foreign)
+    check_entries(file, description)
+    check_counts(file, description["config"])
+    for key, kind in DESCRIPTION.items():
+        if not isinstance(description.get(key, kind()), kind):
+            raise InputError(f"{file} is damaged: its {key} is a {type(description[key]).__name__}; give another one")
+    if not all(isinstance(key, str) for part in (checkpoint["state_dict"], description["config"]) for key in part):
+        raise InputError(f"{file} is damaged: it has names that are no text; give another one")
     while (number := description.get("format")) != FORMAT:
-        if number not in UPGRADES:
+        if not isinstance(number, int) or number not in UPGRADES:
             raise InputError(
                 f"{file} has format {number!r} and this version reads {FORMAT}; use the version that wrote it"
             )
         UPGRADES[number](checkpoint)
     if not {"task", "model"} <= description.keys():
         raise InputError(foreign)
+
+
+DESCRIPTION: dict[str, type] = {"task": str, "model": str, "class_names": list, "data": dict, "training": dict}
+"""What the facts in ``checkpoint["csgnn"]`` are."""
 
 
 def _from_2(checkpoint: dict[str, Any]) -> None:

@@ -14,9 +14,11 @@ from typing import Any, Literal, NoReturn
 import jsonargparse
 import lightning.pytorch as L
 import yaml
+from jsonargparse import get_loader, set_loader
 from jsonargparse._common import parsing_settings  # set_parsing_settings has no way back
 from torch import nn
 
+from csgnn_dgl.bounds import OPTIONS, bounded_tensors, check_counts, check_entries, read_bytes
 from csgnn_dgl.data.text import check_name
 from csgnn_dgl.errors import InputError, one_sentence
 from csgnn_dgl.models.base import Place, checkpoint_file, import_path, plain, read_checkpoint
@@ -66,7 +68,10 @@ TRAINER_DEFAULTS = {
 
 
 class Parser(jsonargparse.ArgumentParser):
-    """A parser whose complaints are one sentence and an `InputError`."""
+    """A parser whose complaints are one sentence and an `InputError`, and whose files have bounds."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, parser_mode=options.pop("parser_mode", MODE), **options)
 
     def parse_args(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Options:  # type: ignore[override]
         """Refuse words that are not text: no config or result could hold them."""
@@ -158,7 +163,10 @@ def instantiate(task: Task, stage: Stage, options: Options) -> Options:
         known = issubclass(kind, L.LightningModule)
         return kind(**arguments) if known else task.module.registry.build(kind, **arguments)
 
-    with _named_classes_only(_allowed_in(options.as_dict(), "the config")), reading("the config"):
+    named = options.as_dict()
+    check_counts("the options", {key: named.get(key) for key in ("model", "data")})
+    allowed = _allowed_in(named, "the config")
+    with _named_classes_only(allowed), reading("the config"), bounded_tensors("the options"):
         return parser_of(task, stage).instantiate(options, instantiators=[(make, nn.Module, True)])
 
 
@@ -184,7 +192,13 @@ def class_paths_of(words: Iterable[str]) -> set[str]:
             if not equals:
                 continue
             word = value
-        found |= class_paths(yaml.safe_load(word) if word[:1] in ("{", "[") else word, key)
+        if word[:1] in ("{", "["):
+            try:
+                found |= class_paths(load_yaml(word, "the options"), key)
+            except yaml.YAMLError:
+                continue  # the parser says what is wrong with it
+        else:
+            found |= class_paths(word, key)
     return found
 
 
@@ -286,12 +300,67 @@ def read_yaml(path: Place) -> dict[str, Any]:
         If it is no YAML or holds no options.
     """
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = load_yaml(read_bytes(Path(path), OPTIONS).decode("utf-8"), path)
+    except InputError:
+        raise
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {one_sentence(str(error))}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} is no config: it holds no options; see the files in configs")
     return content
+
+
+def load_yaml(text: str, place: Place) -> Any:
+    """Read YAML of a text.
+
+    Raises
+    ------
+    InputError
+        If it is nested too deeply, refers to itself again and again, or has a value that is none of YAML's plain ones.
+    yaml.YAMLError
+        If it is no YAML.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except RecursionError:
+        raise InputError(f"{place}: its values are nested too deeply; write them flatter") from None
+    except (ValueError, TypeError, OverflowError, AttributeError) as error:  # as of the date 2024-13-45
+        raise InputError(f"{place} cannot be read as YAML: {one_sentence(str(error))}; quote what is a text") from None
+    check_entries(place, content)
+    for value in _values(content):
+        if not isinstance(value, (str, int, float, type(None))):
+            raise InputError(
+                f"{place} has {value}, which YAML takes for a {type(value).__name__}, as no option can be; quote a text"
+            )
+    return content
+
+
+def _values(content: Any) -> Iterator[Any]:
+    """Go through all keys and values that hold no others."""
+    if isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from _values(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _values(value)
+    else:
+        yield content
+
+
+def _loaded(text: str) -> Any:
+    """Load what stands in a file or value of options, for `Parser`: bounded, and otherwise as jsonargparse does."""
+    if len(text) > OPTIONS:
+        raise InputError(f"a value of {len(text)} letters is no option; give a shorter one")
+    if text[:1] in ("{", "[", "&", "*", "!", "?", "-") or "\n" in text:
+        load_yaml(text, "the options")
+    return get_loader("yaml")(text)
+
+
+MODE = "csgnn_dgl"
+"""Name of the loader `_loaded` among jsonargparse's."""
+
+set_loader(MODE, _loaded, (yaml.YAMLError, InputError))
 
 
 def run_config(checkpoint: Path) -> dict[str, Any]:

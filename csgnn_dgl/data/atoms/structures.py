@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from csgnn_dgl.data.packed import read_text, unpacked_name
+from csgnn_dgl.bounds import check, check_regular
+from csgnn_dgl.data.packed import PACKED, open_unpacked, read_text, unpacked_name
 from csgnn_dgl.errors import InputError, reason
 
 if TYPE_CHECKING:
@@ -41,9 +42,17 @@ def read_atoms(path: Path, format: str | None = None) -> list["Atoms"]:
 
 def _iterate(path: Path, format: str | None) -> Iterator["Atoms"]:
     from ase.io import iread
+    from ase.io.formats import filetype, ioformats
 
+    check_regular(path)
     if Path(unpacked_name(path)).suffix.lower() not in (".xyz", ".extxyz") or format is not None:
-        for atoms in iread(path, ":", format=format):
+        source: Path | io.StringIO | io.BytesIO = path
+        if path.suffix.lower() in PACKED:  # ase would unpack it without bounds
+            kind = ioformats[format or filetype(unpacked_name(path), read=False, guess=False)]
+            format = kind.name
+            with open_unpacked(path) as file:
+                source = io.BytesIO(file.read()) if kind.isbinary else io.StringIO(read_text(path))
+        for atoms in iread(source, ":", format=format, do_not_split_by_at_sign=True):
             yield atoms
         return
     # ase seeks in the file for every snapshot: in memory, that costs nothing.
@@ -67,6 +76,9 @@ def canonical(text: str) -> str:
     place = 0
     while place + 1 < len(lines) and lines[place].strip().isdigit():
         count = int(lines[place])
+        if count > len(lines) - place - 2:
+            raise ValueError(f"{count} atoms are announced and {len(lines) - place - 2} lines follow")
+        check("line 2", "it has {} letters", len(lines[place + 1]), LONGEST_COMMENT)
         comment = KEYS.sub(lambda match: f"{match[1]}{SPELLED[match[2].lower()]}=", lines[place + 1])
         lines[place + 1] = comment
         column = _species_column(comment)
@@ -79,7 +91,13 @@ def canonical(text: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+LONGEST_COMMENT = 2**20
+"""Letters of the second line of a snapshot in extended XYZ."""
+
 KEYS = re.compile(r"(^|\s)(lattice|properties|pbc)\s*=", re.IGNORECASE)
+COLUMNS = 1_000
+"""Columns of an atom in extended XYZ."""
+
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
 
 
@@ -90,6 +108,7 @@ def _species_column(comment: str) -> int | None:
         return 0
     parts = match[1].split(":")
     column = 0
+    check("Properties", "they have {} columns", sum(int(part) for part in parts[2::3] if part.isdigit()), COLUMNS)
     for name, width in zip(parts[0::3], parts[2::3], strict=False):
         if name.lower() == "species":
             return column

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.formats import READERS
-from csgnn_dgl.data.clouds.records import LARGEST_COORDINATE, SMALLEST_EXTENT, PointClouds
+from csgnn_dgl.data.clouds.records import LARGEST_COORDINATE, SMALLEST_EXTENT, PointClouds, no_extent
 from csgnn_dgl.data.clouds.sampling import resampled, sample_mesh
 from csgnn_dgl.data.progress import progress_bar
 from csgnn_dgl.data.splits import CLOUD_SPLITS, check_split
@@ -82,8 +82,8 @@ def read_cloud(
         points = points[resampled(len(points), num_points, rng)]
     elif len(points) > num_points:
         points = points[np.sort(rng.choice(len(points), num_points, replace=False))]
-    if np.ptp(points, axis=0).max() < SMALLEST_EXTENT:
-        raise InputError(f"{path}: the shape has no extent (all its points coincide); remove or repair the file.")
+    if (extent := float(np.ptp(points, axis=0).max())) < SMALLEST_EXTENT:
+        raise InputError(f"{path}: the shape {no_extent(extent)}; remove or repair the file.")
     return z_up(points, up_axis, str(path))
 
 
@@ -240,4 +240,6 @@ def _check_coordinates(path: Path, points: NDArray[np.float64]) -> None:
         row = int(np.argmin(np.isfinite(points).all(axis=1)))
         raise InputError(f"{path}: point {row} has a coordinate that is NaN or infinite; remove or repair it.")
     if np.abs(points).max() > LARGEST_COORDINATE:
-        raise InputError(f"{path}: a coordinate is beyond {LARGEST_COORDINATE:g}; rescale the shape.")
+        raise InputError(
+            f"{path}: a coordinate is {np.abs(points).max():.3g}, beyond {LARGEST_COORDINATE:g}; rescale the shape."
+        )

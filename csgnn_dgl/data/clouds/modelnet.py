@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import check_announced, check_regular, read_bytes
 from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.records import PointClouds, checked_labels
 from csgnn_dgl.data.clouds.sampling import resampled
@@ -251,13 +252,16 @@ def _content(path: Path, wanted: tuple[str, ...]) -> Mapping[str, NDArray[Any]]:
 
     try:
         with h5py.File(path, "r") as file:
-            sets = {key: item for key, item in file.items() if isinstance(item, h5py.Dataset)}
+            inside = [key for key in file if isinstance(file.get(key, getlink=True), h5py.HardLink)]
+            sets = {key: file[key] for key in inside if isinstance(file[key], h5py.Dataset)}
             found: dict[str, NDArray[Any]] = {}
             if "data" in wanted:
                 found["data"] = _points(path, sets)
             if "label" in wanted:
                 found["label"] = _labels(path, sets)
             if "name" in wanted:
+                if "name" in sets:
+                    _check_stored(path, sets["name"])
                 found["name"] = sets["name"][()] if "name" in sets else np.array([])
             for name in FEATURE_KEYS:
                 if name in wanted:
@@ -296,6 +300,7 @@ def _points(path: Path, sets: Mapping[str, "h5py.Dataset"]) -> NDArray[Any]:
         raise InputError(f"{path}: the points have dtype {data.dtype}; they have to be float32.")
     if data.shape[2] > 3:
         note(path, f"x, y, z are the first three of {data.shape[2]} coordinates, the others were passed over")
+    _check_stored(path, data)
     return data[:, :, :3]
 
 
@@ -307,13 +312,16 @@ def _feature(path: Path, sets: Mapping[str, "h5py.Dataset"], name: str) -> NDArr
             f"{path}: the points have no {name} (a data set {' or '.join(FEATURE_KEYS[name])}; found: "
             f"{', '.join(sorted(sets))}); give files with them, or ask for no features."
         )
+    _check_stored(path, found[0])
     values = found[0][()]
     return values[..., None] if values.ndim == 2 else values
 
 
 def _labels(path: Path, sets: Mapping[str, "h5py.Dataset"]) -> NDArray[np.int64]:
     """Return the labels (shapes,) as whole numbers, wherever they begin."""
-    labels = np.asarray(_pick(path, sets, LABEL_KEYS)[()])
+    stored = _pick(path, sets, LABEL_KEYS)
+    _check_stored(path, stored)
+    labels = np.asarray(stored[()])
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.dtype.kind == "f" and labels.size and np.array_equal(labels, np.rint(labels)):
@@ -323,6 +331,13 @@ def _labels(path: Path, sets: Mapping[str, "h5py.Dataset"]) -> NDArray[np.int64]
             f"{path}: the labels have shape {labels.shape} and dtype {labels.dtype}; give one whole number per shape."
         )
     return labels.astype(np.int64)
+
+
+def _check_stored(path: Path, data: "h5py.Dataset") -> None:
+    """Refuse data sets that are in other files, or announce far more than the file has."""
+    if data.external or data.is_virtual:
+        raise InputError(f"{path}: the data set {data.name} is stored in other files; copy it into this one.")
+    check_announced(path, float(data.size or 0) * data.dtype.itemsize, check_regular(path))
 
 
 def _oriented(
@@ -370,8 +385,8 @@ def _names_beside(path: Path, stored: int) -> tuple[str, ...]:
     if match is None or not beside.is_file():
         return ()
     try:
-        names = tuple(PurePosixPath(name).stem for name in json.loads(beside.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        names = tuple(PurePosixPath(name).stem for name in json.loads(read_bytes(beside).decode("utf-8")))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise InputError(
             f"{beside}: the names of the shapes cannot be read ({reason(error)}); unpack it again."
         ) from None

@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from csgnn_dgl.bounds import CORNERS, check
+
 
 def triangulated(vertices: NDArray[np.float64], corners: ArrayLike, sizes: ArrayLike) -> NDArray[np.int64]:
     """Cut polygons into triangles that cover them and nothing else.
@@ -44,6 +46,8 @@ def triangulated(vertices: NDArray[np.float64], corners: ArrayLike, sizes: Array
         )
         parts.append(fans.reshape(-1, 3))
         places.append(np.repeat(chosen[convex], size - 2))
+        if not convex.all():
+            check("a face", "it has {} corners", float(size), CORNERS)
         for place, polygon in zip(chosen[~convex], polygons[~convex], strict=True):
             parts.append(polygon[_cut(vertices[polygon])])
             places.append(np.full(len(parts[-1]), place))

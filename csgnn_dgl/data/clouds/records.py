@@ -107,13 +107,15 @@ class PointClouds:
         small_enough = largest <= LARGEST_COORDINATE
         if not small_enough.all():
             raise InputError(
-                f"{self._describe(small_enough)} has a coordinate beyond {LARGEST_COORDINATE:g}; rescale it."
+                f"{self._describe(small_enough)} has a coordinate of {largest.max():.3g}, beyond "
+                f"{LARGEST_COORDINATE:g}; rescale it."
             )
         # the first points show the extent of nearly every cloud; only the others need all of theirs
         extended = _extents(self.points[:, :16]) >= SMALLEST_EXTENT
         extended[~extended] = _extents(self.points[~extended]) >= SMALLEST_EXTENT
         if not extended.all():
-            raise InputError(f"{self._describe(extended)} has no extent (all its points coincide); remove it.")
+            extent = float(_extents(self.points[~extended])[0])
+            raise InputError(f"{self._describe(extended)} {no_extent(extent)}; remove it.")
 
     def _describe(self, fine: NDArray[np.bool_]) -> str:
         """Name the first shape that is not fine."""
@@ -177,6 +179,13 @@ class PointClouds:
                 f"{min(missing)!r}; give names of its shapes."
             )
         return self.subset([index for index, name in enumerate(self.names) if name in wanted])
+
+
+def no_extent(extent: float) -> str:
+    """Say what is wrong with a shape that is too small."""
+    if extent == 0:
+        return "has no extent (all its points coincide)"
+    return f"is only {extent:.3g} across, and less than {SMALLEST_EXTENT:g} cannot be told from nothing: rescale it"
 
 
 def _extents(points: NDArray[np.float32] | NDArray[np.float64]) -> NDArray[np.floating]:

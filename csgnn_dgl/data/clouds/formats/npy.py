@@ -1,11 +1,14 @@
 """Arrays of points: NPY files."""
 
+import math
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import check_regular
 from csgnn_dgl.data.clouds.columns import coordinate_columns
 from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.notes import note
@@ -24,7 +27,10 @@ def read_npy(path: Path) -> NDArray[np.float64]:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a damaged header makes Python's parser grumble before it fails
+            _check_size(path, file)
             array = np.load(file, allow_pickle=False)
+    except InputError:
+        raise
     except Exception as error:  # numpy parses the header as Python text, which fails in many ways
         raise InputError(f"{path}: not a complete NPY file of numbers ({reason(error)}); save it again.") from None
     shape = getattr(array, "shape", "of several arrays")
@@ -43,6 +49,18 @@ def read_npy(path: Path) -> NDArray[np.float64]:
     if array.shape[1] > 3:
         note(path, f"x, y, z are the first three of {array.shape[1]} columns, the others were passed over")
     return array[:, :3].astype(np.float64)
+
+
+def _check_size(path: Path, file: BinaryIO) -> None:
+    """Make sure that an NPY file has as many bytes as its header announces, which NumPy would make room for."""
+    size = check_regular(path)
+    major, _ = np.lib.format.read_magic(file)
+    header = np.lib.format.read_array_header_1_0 if major == 1 else np.lib.format.read_array_header_2_0
+    shape, _, dtype = header(file)
+    wanted = math.prod(shape) * dtype.itemsize
+    if size - file.tell() < wanted:
+        raise ValueError(f"it ends after {size - file.tell()} of {wanted} bytes")
+    file.seek(0)
 
 
 READERS = {".npy": lambda path: (read_npy(path), None)}

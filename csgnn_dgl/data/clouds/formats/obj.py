@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import read_bytes
+from csgnn_dgl.data.clouds.endings import check_end
 from csgnn_dgl.data.clouds.polygons import triangulated
 from csgnn_dgl.errors import InputError
 
@@ -20,7 +22,7 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     InputError
         If a line is broken, or names a vertex that does not exist.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     if b"\0" in content:
         raise InputError(f"{path}: the file is binary or UTF-16, not OBJ text; export it again as OBJ.")
     text = content.removeprefix(b"\xef\xbb\xbf").decode("latin-1").replace("\r\n", "\n").replace("\r", "\n")
@@ -55,11 +57,22 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
                 )
             corners.append(index - 1 if index > 0 else len(vertices) + index)
         sizes.append(len(indices))
+    _check_last(path, content, len(sizes))
     points = np.array(vertices, dtype=np.float64).reshape(-1, 3)
     try:
         return points, triangulated(points, corners, sizes)
     except ValueError as error:
         raise InputError(f"{path}: not a complete OBJ file ({error}); export it again.") from None
+
+
+def _check_last(path: Path, content: bytes, faces: int) -> None:
+    """Refuse a last line that is not whole; OBJ files tell nowhere how many they have."""
+    check_end(path, content)
+    words = content.split(b"\n")[-1].split()
+    if words and words[0] in (b"f", b"fo"):
+        slashes = {word.count(b"/") for word in words[1:]}
+        if len(words) < 4 or len(slashes) > 1 or words[-1].endswith(b"/"):
+            raise InputError(f"{path}: the file ends within face {faces}; it was cut short, copy it again.")
 
 
 def _shown(line: str) -> str:

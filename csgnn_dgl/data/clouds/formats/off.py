@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import read_bytes
+from csgnn_dgl.data.clouds.endings import check_end
 from csgnn_dgl.data.clouds.polygons import triangulated
 from csgnn_dgl.errors import InputError
 
@@ -25,7 +27,8 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         If the file is broken, incomplete or binary.
     """
     try:
-        lines = [line.partition("#")[0] for line in path.read_bytes().decode("utf-8-sig").splitlines()]
+        content = read_bytes(path)
+        lines = [line.partition("#")[0] for line in content.decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError:
         raise InputError(f"{path}: the file is binary, not OFF text; export it as ASCII.") from None
     text = "\n".join(line for line in lines if line.strip()).lstrip()
@@ -36,6 +39,7 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             raise InputError(f"{path}: {head['kind']} has vertices of other than three coordinates; export it as OFF.")
         if text.startswith("BINARY"):
             raise InputError(f"{path}: the file is binary OFF; export it as ASCII.")
+    check_end(path, content, tell=False)
     try:
         return _parse(text)
     except ValueError as error:

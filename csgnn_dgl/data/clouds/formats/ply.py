@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import read_bytes
+from csgnn_dgl.data.clouds.endings import check_end
 from csgnn_dgl.data.clouds.polygons import triangulated
 from csgnn_dgl.errors import InputError, reason
 
@@ -52,7 +54,7 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]
         If the file is broken, incomplete or not three-dimensional, or has faces that name no vertices.
     """
     try:
-        return _parse(path, path.read_bytes())
+        return _parse(path, read_bytes(path))
     except InputError:
         raise
     except (ValueError, IndexError, OverflowError, MemoryError, KeyError) as error:
@@ -61,6 +63,8 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]
 
 def _parse(path: Path, content: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
     order, elements, start = _header(content)
+    if not order:
+        check_end(path, content, tell=False)
     table: dict[str, dict[str, Any]] = {}
     source: _Words | _Bytes = _Bytes(content, start, order) if order else _Words(content[start:])
     for element in elements:

@@ -5,8 +5,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import check_announced, check_regular, read_bytes
+from csgnn_dgl.data.clouds.endings import check_end
 from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.notes import note
+
+LONGEST_LINE, LINES = 100_000, 1_000
+"""Bytes of a line of a PCD header, and lines and fields of one."""
 
 
 def read_pcd(path: Path) -> NDArray[np.float64]:
@@ -20,18 +25,51 @@ def read_pcd(path: Path) -> NDArray[np.float64]:
     from pypcd4.pypcd4 import PointCloud
 
     try:
+        _check_pcd(path)
         cloud = PointCloud.from_path(path)
         fields = tuple(cloud.fields)
         if set("xyz") <= set(fields):
             points = np.stack([np.asarray(cloud.pc_data[axis], dtype=np.float64) for axis in "xyz"], axis=-1)
             if len(points) < cloud.metadata.points:
                 raise ValueError(f"it ends after {len(points)} of {cloud.metadata.points} points")
+    except InputError:
+        raise
     except Exception as error:  # a reader of foreign formats fails in as many ways as there are broken files
         raise InputError(f"{path}: not a complete PCD file ({reason(error)}); export it again.") from None
     if not set("xyz") <= set(fields):
         raise InputError(f"{path}: there are no fields x, y and z ({', '.join(fields)}); export it with them.")
     _tell(path, [name for name in fields if name not in "xyz"])
     return points.reshape(-1, 3)
+
+
+def _check_pcd(path: Path) -> None:
+    """Make sure that a PCD file has the points that its header announces, before they are made room for."""
+    size = check_regular(path)
+    facts: dict[str, list[str]] = {}
+    with path.open("rb") as file:
+        while "DATA" not in facts:
+            line = file.readline(LONGEST_LINE).decode("latin-1")
+            if not line or len(facts) > LINES:
+                raise ValueError("the header has no line DATA")
+            words = line.split()
+            if words and not words[0].startswith("#"):
+                facts[words[0].upper()] = words[1:]
+        left = size - file.tell()
+        points, sizes = int(facts["POINTS"][0]), [int(word) for word in facts["SIZE"]]
+        counts = [int(word) for word in facts.get("COUNT", ["1"] * len(sizes))]
+        announced = points * sum(one * number for one, number in zip(sizes, counts, strict=True))
+        if min(points, *sizes, *counts) < 0 or sum(counts) > LINES:
+            raise ValueError("the header announces fields of no size or too many")
+        kind = facts["DATA"][0].lower()
+        if kind == "binary_compressed":
+            packed, unpacked = np.frombuffer(file.read(8), "<u4")
+            if packed > left or unpacked != announced:
+                raise ValueError(f"{unpacked} bytes are packed, {announced} are wanted, and {left} follow")
+            check_announced(path, announced, size)
+        elif kind == "ascii":
+            check_end(path, read_bytes(path), tell=False)
+        if kind != "binary_compressed" and (announced if kind == "binary" else 2 * points * len(sizes) - 1) > left:
+            raise ValueError(f"{points} points are announced and {left} bytes follow")
 
 
 def read_las(path: Path) -> NDArray[np.float64]:
@@ -47,10 +85,18 @@ def read_las(path: Path) -> NDArray[np.float64]:
     except ImportError:
         raise InputError(f"{path}: LAS and LAZ need laspy; install it: pip install 'laspy[lazrs]'.") from None
     try:
+        size = check_regular(path)
+        with laspy.open(path) as file:
+            announced = file.header.point_count * file.header.point_format.size
+        check_announced(path, announced, size)
+        if path.suffix.lower() == ".las" and announced > size:
+            raise ValueError(f"it announces {announced} bytes of points and has {size}")
         cloud = laspy.read(path)
         points = np.asarray(cloud.xyz, dtype=np.float64)
         if len(points) < cloud.header.point_count:
             raise ValueError(f"it ends after {len(points)} of {cloud.header.point_count} points")
+    except InputError:
+        raise
     except Exception as error:  # as above
         raise InputError(f"{path}: not a complete LAS file ({reason(error)}); export it again.") from None
     _tell(path, [name for name in cloud.point_format.dimension_names if name not in ("X", "Y", "Z")])

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import read_bytes
 from csgnn_dgl.errors import InputError
+from csgnn_dgl.notes import note
 
 HEADER, ROW = 84, 50
 """Bytes before the first triangle of a binary file, the last four of which count them, and bytes of a triangle."""
@@ -23,7 +25,7 @@ def read_stl(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     InputError
         If the file is broken or incomplete.
     """
-    content = path.read_bytes()
+    content = read_bytes(path)
     stated = int.from_bytes(content[HEADER - 4 : HEADER], "little") if len(content) >= HEADER else 0
     text = re.match(rb"\s*(\xef\xbb\xbf)?solid", content, re.IGNORECASE) and re.search(
         rb"facet", content, re.IGNORECASE
@@ -48,6 +50,7 @@ def _binary(path: Path, content: bytes, stated: int) -> NDArray[np.float32]:
 
 def _text(path: Path, content: bytes) -> NDArray[np.float64]:
     vertices: list[list[float]] = []
+    ended = False
     begun: int | None = None  # vertices before the facet that is being read
     for number, line in enumerate(content.decode("latin-1").splitlines(), start=1):
         # several statements may share a line
@@ -57,6 +60,7 @@ def _text(path: Path, content: bytes) -> NDArray[np.float64]:
             word = words[place]
             place += 1
             if word in ("solid", "endsolid"):
+                ended = word == "endsolid"
                 break  # a name follows
             if word == "facet":
                 begun = len(vertices)
@@ -80,6 +84,8 @@ def _text(path: Path, content: bytes) -> NDArray[np.float64]:
                 place += 3
     if begun is not None:
         raise InputError(f"{path}: not a complete STL file (it ends within a facet); copy it again.")
+    if not ended:
+        note(path, "there is no endsolid, so that nothing tells whether the file is whole")
     return np.array(vertices, dtype=np.float64).reshape(-1, 3)
 
 

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from csgnn_dgl.bounds import read_bytes
 from csgnn_dgl.data.clouds.columns import coordinate_columns
+from csgnn_dgl.data.clouds.endings import check_end
 from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.notes import note
 
@@ -39,7 +41,7 @@ def read_table(path: Path) -> NDArray[np.float64]:
     InputError
         If the file is broken or holds something else, with the number of the line.
     """
-    comment, lines = _lines(path)
+    comment, lines, content = _lines(path)
     if not lines:
         raise InputError(f"{path}: the file has no points; remove it.")
     if lines[0].text.isdigit() and any(re.match(r"[A-Z][a-z]?\s+[-+.\d]", line.text) for line in lines[1:3]):
@@ -64,6 +66,7 @@ def read_table(path: Path) -> NDArray[np.float64]:
     if not lines:
         raise InputError(f"{path}: the file has a header but no points; remove it.")
     rows = _numbers(path, lines, delimiter, decimal)
+    check_end(path, content, tell=stated is None)
     if stated not in (None, len(rows)):
         raise InputError(
             f"{path}: line 1 counts {stated} points and {len(rows)} follow; copy or export the file again."
@@ -81,10 +84,10 @@ def read_table(path: Path) -> NDArray[np.float64]:
     return _coordinates(path, rows, header, delimiter, decimal)
 
 
-def _lines(path: Path) -> tuple[str | None, list[Line]]:
-    """Return the last comment before the first line that is none, and those lines."""
+def _lines(path: Path) -> tuple[str | None, list[Line], bytes]:
+    """Return the last comment before the first line that is none, those lines, and what they were read from."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         if content.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in content:
             text = content.decode("utf-16")
         else:
@@ -94,6 +97,8 @@ def _lines(path: Path) -> tuple[str | None, list[Line]]:
                 text = content.decode("latin-1")
         if "\0" in text:
             raise ValueError("it has zero bytes")
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: the file cannot be read as text ({reason(error)}); save it again.") from None
     comment: str | None = None
@@ -105,7 +110,7 @@ def _lines(path: Path) -> tuple[str | None, list[Line]]:
             lines.append(Line(number, bare))
         elif begin and not lines:
             comment = raw.lstrip()[begin.end() :].strip(" #/%!") or comment
-    return comment, lines
+    return comment, lines, content
 
 
 _NONE = "no delimiter"
