@@ -33,8 +33,8 @@ from csgnn_dgl.errors import InputError
 
 SECONDS, MEMORY = 5, 2**30
 
-PATIENCE = 120
-"""Seconds on the clock without news from a process, after which it counts as hanging."""
+PATIENCE, START = 120, 1200
+"""Seconds on the clock without news from a process, after which it counts as hanging; the latter before its first."""
 
 MARKS = rb"0 -1 1e30 1e-30 1e309 nan inf -inf 0x10 1_0 ,,, ;; # // ! * & && {{ [[ ]] }} \"\" '' <a> </a> &a *a"
 NAMES = rb"../../x /etc/passwd /dev/zero class_path: init_args: !!python/object:os.system 2024-13-45 0o9 <<:"
@@ -326,14 +326,17 @@ def run(count: int, first: int = 0, keep: Path | None = None) -> tuple[Counter[s
         reader: Any = queue._reader  # type: ignore[attr-defined]
         process = context.Process(target=work, args=(range(number, last), queue))
         process.start()
-        begun = number, "start"
+        begun = number, ""
         while True:
             waited = 0.0
-            while not reader.poll(1.0) and process.is_alive() and waited < PATIENCE:
+            patience = PATIENCE if begun[1] else START
+            while not reader.poll(1.0) and process.is_alive() and waited < patience:
                 waited += 1.0
             if not reader.poll(0):
                 process.kill()
                 process.join()
+                if not begun[1]:
+                    raise RuntimeError(f"the process that reads did not start: {process.exitcode}")
                 fail(*begun, f"the process ended with {process.exitcode} ({signal.SIGPROF.value}: too slow)")
                 number = begun[0] + 1
                 break

@@ -57,10 +57,13 @@ def _iterate(path: Path, format: str | None) -> Iterator["Atoms"]:
         return
     # ase seeks in the file for every snapshot: in memory, that costs nothing.
     text = canonical(read_text(path))
+    whole, missing = whole_snapshots(text)
     lines = 0
-    for atoms in iread(io.StringIO(text), ":", format="extxyz"):
+    for atoms in iread(io.StringIO(whole), ":", format="extxyz") if whole or not missing else ():
         lines += len(atoms) + 2
         yield atoms
+    if missing:
+        raise ValueError(missing)
     written = [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("VEC")]
     if len(written) > lines:
         raise ValueError("there is text after a blank line, where ase stops reading")
@@ -76,8 +79,6 @@ def canonical(text: str) -> str:
     place = 0
     while place + 1 < len(lines) and lines[place].strip().isdigit():
         count = int(lines[place])
-        if count > len(lines) - place - 2:
-            raise ValueError(f"{count} atoms are announced and {len(lines) - place - 2} lines follow")
         check("line 2", "it has {} letters", len(lines[place + 1]), LONGEST_COMMENT)
         comment = KEYS.sub(lambda match: f"{match[1]}{SPELLED[match[2].lower()]}=", lines[place + 1])
         lines[place + 1] = comment
@@ -89,6 +90,21 @@ def canonical(text: str) -> str:
                 lines[number] = " ".join(words)
         place += 2 + count
     return "\n".join(lines) + "\n"
+
+
+def whole_snapshots(text: str) -> tuple[str, str]:
+    """Return the snapshots of extended XYZ up to one that announces more atoms than follow, and what is missing there.
+
+    ase would look for a line of every atom, however many are announced.
+    """
+    lines = text.splitlines(keepends=True)
+    place = 0
+    while place < len(lines) and lines[place].strip().isdigit():
+        count, left = int(lines[place]), max(len(lines) - place - 2, 0)
+        if count > left:
+            return "".join(lines[:place]), f"{count} atoms are announced and {left} lines follow"
+        place += 2 + count
+    return text, ""
 
 
 LONGEST_COMMENT = 2**20

@@ -9,8 +9,8 @@ from csgnn_dgl.notes import note
 TAIL = 20_000
 """Bytes at the end of a file that are looked at."""
 
-FEWEST = 3
-"""Lines whose last numbers have to be written alike before another way counts as damage."""
+FEWEST, DIGITS = 8, 3
+"""Lines whose last numbers have to be written alike, and decimals of these, before fewer count as damage."""
 
 DECIMALS = re.compile(rb"[-+]?\d*\.(\d*)(?:[eE]([-+]?\d*))?")
 
@@ -42,7 +42,8 @@ def check_end(path: Path, content: bytes, tell: bool = True) -> None:
     forms = [
         _form(words[-1]) for line in before[1:] if (words := line.split()) and words[0].isalpha() == own[0].isalpha()
     ]
-    if len(forms) >= FEWEST and forms[0][0] and len(set(forms)) == 1 and _form(own[-1]) != forms[0]:
+    usual, found = forms[0] if forms else (0, 0), _form(own[-1])
+    if len(forms) >= FEWEST and usual[0] >= DIGITS and set(forms) == {usual} and min(found, usual) == found != usual:
         shown = last[-40:].decode("latin-1")
         raise InputError(f"{path}: the file ends within a number ({shown!r}); it was cut short, copy it again.")
     if tell:

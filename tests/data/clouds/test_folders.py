@@ -124,7 +124,7 @@ def test_y_up_files(tmp_path: Path) -> None:
         ("a.off", TETRAHEDRON_OFF.replace("3 1 2 3", "3 1 2 9"), "a.off: not a complete OFF file"),
         ("a.off", TETRAHEDRON_OFF.replace("3 1 2 3", "3 1 2 -1"), "a.off: not a complete OFF file"),
         ("a.off", TETRAHEDRON_OFF.replace("1 0 0", "nan 0 0"), "a.off: point 1 has a coordinate that is NaN"),
-        ("a.off", TETRAHEDRON_OFF.replace("1 0 0", "1e99 0 0"), r"a.off: a coordinate is beyond 1e\+15"),
+        ("a.off", TETRAHEDRON_OFF.replace("1 0 0", "1e99 0 0"), r"a.off: a coordinate is 1e\+99, beyond 1e\+15"),
         ("a.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n", "a.off: the mesh has no surface"),
         ("a.off", "OFF\n3 1 0\n0 0 0\n0 0 0\n0 0 0\n3 0 1 2\n", "a.off: the mesh has no surface"),
         ("a.stl", "nothing", r"a.stl: not a complete STL file \(7 bytes\)"),

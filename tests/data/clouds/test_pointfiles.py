@@ -48,7 +48,7 @@ def test_text_round_trip(table: np.ndarray, suffix: str, delimiter: str, header:
     header = delimiter.join(header.split(",")[: table.shape[1]])
     lines = [header] if header else []
     lines += [delimiter.join(repr(float(value)) for value in row) for row in table]
-    text = ("\ufeff" if mark else "") + newline.join(lines)
+    text = ("\ufeff" if mark else "") + newline.join([*lines, ""])
     with TemporaryDirectory() as folder:
         np.testing.assert_array_equal(read_points(write(folder, "cloud" + suffix, text)), table[:, :3])
 

@@ -54,7 +54,7 @@ def test_subset_keeps_order_names_and_classes() -> None:
         (broken(np.inf, 3), LABELS, (), "src: cloud 3 has a coordinate that is NaN or infinite"),
         (broken(-np.inf), LABELS, (), "src: cloud 2 has a coordinate that is NaN or infinite"),
         (broken(1e300), LABELS, (), "src: cloud 2 has a coordinate"),
-        (broken(-1e16), LABELS, (), r"src: cloud 2 has a coordinate beyond 1e\+15; rescale it"),
+        (broken(-1e16), LABELS, (), r"src: cloud 2 has a coordinate of 1e\+16, beyond 1e\+15; rescale it"),
         (np.repeat(POINTS[:, :1], 5, axis=1), LABELS, (), "src: cloud 0 has no extent"),
         (POINTS, LABELS + 1, (), r"src: label 3 of shape 1 is out of range; with 3 .* in 0..2"),
         (POINTS, LABELS - 1, (), "src: label -1 of shape 0 is out of range"),

@@ -39,11 +39,12 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
             raise InputError(f"{path}: {head['kind']} has vertices of other than three coordinates; export it as OFF.")
         if text.startswith("BINARY"):
             raise InputError(f"{path}: the file is binary OFF; export it as ASCII.")
-    check_end(path, content, tell=False)
     try:
-        return _parse(text)
+        found = _parse(text)
     except ValueError as error:
         raise InputError(f"{path}: not a complete OFF file ({error}); export it again.") from None
+    check_end(path, content, tell=False)
+    return found
 
 
 def _parse(text: str) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -63,8 +63,6 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]
 
 def _parse(path: Path, content: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
     order, elements, start = _header(content)
-    if not order:
-        check_end(path, content, tell=False)
     table: dict[str, dict[str, Any]] = {}
     source: _Words | _Bytes = _Bytes(content, start, order) if order else _Words(content[start:])
     for element in elements:
@@ -75,6 +73,8 @@ def _parse(path: Path, content: bytes) -> tuple[NDArray[np.float64], NDArray[np.
         found = ", ".join(vertex) or "no vertices"
         raise InputError(f"{path}: the vertices have no {', '.join(missing)} (found: {found}); export it with x, y, z.")
     vertices = np.stack([vertex[axis].astype(np.float64) for axis in "xyz"], axis=1)
+    if not order:
+        check_end(path, content, tell=False)
     faces = [part for part in (_faces(path, vertices, table), _strips(vertices, table)) if part is not None]
     return vertices, np.concatenate(faces) if faces else None
 
