@@ -470,12 +470,15 @@ def check_occupancy(atoms: "Atoms", name: str) -> None:
     Raises
     ------
     InputError
-        If there are any; it begins with `name`.
+        If there are any, or a share is no number; it begins with `name`.
     """
     sites = atoms.info.get("occupancy")
     for site in sites.values() if isinstance(sites, Mapping) else ():
-        if isinstance(site, Mapping) and (len(site) > 1 or any(float(share) < 0.999 for share in site.values())):
-            shown = ", ".join(f"{element} {float(share):g}" for element, share in site.items())
+        if not isinstance(site, Mapping):
+            continue
+        shares = {element: _number(site, element, f"{name}: a site") for element in site}
+        if len(site) > 1 or any(share < 0.999 for share in shares.values()):
+            shown = ", ".join(f"{element} {share:g}" for element, share in shares.items())
             raise InputError(f"{name} has a site of partial occupancy ({shown}); give an ordered structure.")
 
 
@@ -486,4 +489,4 @@ def _number(info: Mapping[str, object], key: str, name: str) -> float:
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise InputError(f"{name} has {key} = {info[key]!r}; give a number.") from None
+        raise InputError(f"{name} has {key} = {repr(info[key])[:80]}; give a number.") from None
