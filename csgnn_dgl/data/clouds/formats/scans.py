@@ -1,5 +1,6 @@
 """Clouds of scanners: PCD (ASCII, binary, compressed), and LAS and LAZ where laspy is installed."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,10 @@ from csgnn_dgl.notes import note
 
 LONGEST_LINE, LINES = 100_000, 1_000
 """Bytes of a line of a PCD header, and lines and fields of one."""
+
+
+HEADER, RECORD, PACKED = 375, 54, 128
+"""Bytes of the header of a LAS file and of an empty record, and what the number of a packed point format has on top."""
 
 
 def read_pcd(path: Path) -> NDArray[np.float64]:
@@ -85,12 +90,7 @@ def read_las(path: Path) -> NDArray[np.float64]:
     except ImportError:
         raise InputError(f"{path}: LAS and LAZ need laspy; install it: pip install 'laspy[lazrs]'.") from None
     try:
-        size = check_regular(path)
-        with laspy.open(path) as file:
-            announced = file.header.point_count * file.header.point_format.size
-        check_announced(path, announced, size)
-        if path.suffix.lower() == ".las" and announced > size:
-            raise ValueError(f"it announces {announced} bytes of points and has {size}")
+        _check_las(path)
         cloud = laspy.read(path)
         points = np.asarray(cloud.xyz, dtype=np.float64)
         if len(points) < cloud.header.point_count:
@@ -101,6 +101,24 @@ def read_las(path: Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: not a complete LAS file ({reason(error)}); export it again.") from None
     _tell(path, [name for name in cloud.point_format.dimension_names if name not in ("X", "Y", "Z")])
     return points.reshape(-1, 3)
+
+
+def _check_las(path: Path) -> None:
+    """Make sure that a LAS file has what its header announces, for which laspy makes room."""
+    size = check_regular(path)
+    with path.open("rb") as file:
+        head = file.read(HEADER)
+    head = head.ljust(HEADER, b"\0")
+    length, start, records = struct.unpack_from("<HII", head, 94)
+    width, count = struct.unpack_from("<HI", head, 105)
+    place, further, points = struct.unpack_from("<QIQ", head, 235)
+    if head[25] < 4:  # the minor version, up to which there are no further records
+        place, further, points = size, 0, count
+    if records * RECORD > start - length or further * RECORD > size - place or start > size:
+        raise ValueError(f"{records + further} records are announced and {size} bytes are there")
+    check_announced(path, float(points * width), size)
+    if head[104] < PACKED and points * width > size - start:
+        raise ValueError(f"{points} points are announced and {size} bytes are there")
 
 
 def _tell(path: Path, others: list[str]) -> None:
