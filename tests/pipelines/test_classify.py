@@ -19,6 +19,7 @@ from pipelines.publish import main as publish
 from tests.tolerances import approx, printed
 from tests.toy_shapes import NUM_POINTS
 
+SMALL = ("--weights", "builtin-small")
 PUBLISH = ("--title", "ellipsoids", "--licence", "free", "--remark", "They are toys.", "--output", "out")
 
 
@@ -42,7 +43,7 @@ def published(trained, tmp_path_factory):
 
 
 def test_one_file_has_its_five_classes(shapes, capsys):
-    assert main([str(shapes / "chair.npy"), "--rotations", "2"]) == 0
+    assert main([str(shapes / "chair.npy"), "--rotations", "2", *SMALL]) == 0
     shown = capsys.readouterr().out
     assert "chair.npy: chair\n" in shown
     assert len([line for line in shown.splitlines() if line.startswith("|") and "%" in line]) == 5
@@ -50,14 +51,14 @@ def test_one_file_has_its_five_classes(shapes, capsys):
 
 
 def test_many_files_are_a_table_and_broken_ones_are_named(shapes, capsys):
-    assert main([str(shapes)]) == 2
+    assert main([str(shapes), *SMALL]) == 2
     shown = capsys.readouterr()
     assert "| chair.npy | chair " in shown.out and "| mug.npy   | mug " in shown.out
     assert shown.err.count("error: ") == 1 and "broken.off: not a complete OFF file" in shown.err
 
 
 def test_json_is_all_that_is_printed(shapes, capsys):
-    assert main([str(shapes), "--json", "--output", "out"]) == 2
+    assert main([str(shapes), "--json", "--output", "out", *SMALL]) == 2
     shown = capsys.readouterr().out
     content = json.loads(shown)
     assert content == json.loads((shapes.parent / "out" / "answers.json").read_text())
@@ -68,7 +69,7 @@ def test_json_is_all_that_is_printed(shapes, capsys):
 
 
 def test_figures_go_to_a_new_folder(shapes, capsys):
-    assert main([str(shapes / "chair.npy"), "--figure"]) == 0
+    assert main([str(shapes / "chair.npy"), "--figure", *SMALL]) == 0
     assert {path.name for path in (shapes.parent / "runs" / "answers").iterdir()} == {"chair.png", "answers.json"}
     assert "answers in runs/answers" in capsys.readouterr().err
 

@@ -41,7 +41,7 @@ class Widths(nn.Module):
 @pytest.fixture(scope="module")
 def shipped():
     """The weights that come with the package."""
-    return load_classifier()
+    return load_classifier("builtin-small")
 
 
 @pytest.fixture
@@ -57,18 +57,18 @@ def folder(tmp_path):
     return place
 
 
-def test_one_file_gives_one_prediction_and_a_folder_all_of_its_files(folder, caplog):
-    one = csgnn_dgl.classify(folder / "deep" / "chair.npy")
+def test_one_file_gives_one_prediction_and_a_folder_all_of_its_files(shipped, folder, caplog):
+    one = csgnn_dgl.classify(folder / "deep" / "chair.npy", shipped)
     assert (one.label, one.name, one.class_names) == ("chair", str(folder / "deep" / "chair.npy"), BUILTIN_CLASSES)
     assert one.probabilities.shape == (13,)
     assert one.probabilities.sum() == approx(1.0, **EXACT)
     assert one.top(2)[0] == ("chair", one.probability) and one.top()[1][1] == np.sort(one.probabilities)[-2]
-    many = csgnn_dgl.classify(folder)
+    many = csgnn_dgl.classify(folder, "builtin-small")
     assert [found.name for found in many] == ["deep/chair.npy", "mesh.off", "mug.xyz"]
     assert [many[0].label, many[2].label] == ["chair", "mug"]
     np.testing.assert_allclose(many[0].probabilities, one.probabilities, rtol=1e-4, atol=1e-6)
     assert "passed over .md (1)" in caplog.text
-    listed = csgnn_dgl.classify([folder / "mug.xyz", folder / "deep"])
+    listed = csgnn_dgl.classify([folder / "mug.xyz", folder / "deep"], shipped)
     assert [found.label for found in listed] == ["mug", "chair"]
 
 
