@@ -10,6 +10,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,7 +104,7 @@ def export_classifier(model: TrainedClassifier, folder: Path, name: str) -> Expo
         raise InputError(f"export needs {', '.join(missing)}; install them with pip install 'csgnn_dgl[export]'")
     if not getattr(model.network, "one_graph", True):
         raise InputError(f"{type(model.network).__name__} cannot be exported: torch cannot make one graph of it")
-    paths = [folder / f"{name}{suffix}" for suffix in (".pt2", ".onnx", ".json")]
+    first, second, third = paths = [folder / f"{name}{suffix}" for suffix in (".pt2", ".onnx", ".json")]
     if found := [path for path in paths if path.exists()]:
         raise InputError(f"{found[0]} is there already; name another folder with --output, or remove it first")
     labels = BUILTIN_CLASSES[:3]
@@ -118,8 +119,7 @@ def export_classifier(model: TrainedClassifier, folder: Path, name: str) -> Expo
         try:
             program = torch.export.export(whole, (points[:2],), dynamic_shapes=shapes)
             torch.export.save(program, written[0])
-            names = {"input_names": ["points"], "output_names": ["probabilities"]}
-            torch.onnx.export(program, (points[:2],), written[1], dynamo=True, verbose=False, **names)
+            _write_onnx(program, points[:2], written[1])
         except Exception as error:  # torch has many kinds
             raise InputError(f"{type(model.network).__name__} cannot be exported ({reason(error)})") from error
         differences = _checked(written[0], written[1], points, wanted)
@@ -127,7 +127,12 @@ def export_classifier(model: TrainedClassifier, folder: Path, name: str) -> Expo
         for source, target in zip(written, paths, strict=True):
             with atomic_write(target) as file:
                 file.write_bytes(source.read_bytes())
-    return Exported(*paths, differences)
+    return Exported(first, second, third, differences)
+
+
+def _write_onnx(program: torch.export.ExportedProgram, points: Tensor, path: Path) -> None:
+    names: dict[str, Any] = {"input_names": ["points"], "output_names": ["probabilities"], "external_data": False}
+    torch.onnx.export(program, (points,), path, dynamo=True, verbose=False, **names)
 
 
 def _checked(program: Path, onnx: Path, points: Tensor, wanted: Tensor) -> dict[str, float]:
