@@ -205,7 +205,7 @@ def _classes(
             note(place, f"labels are counted from 1 to {high}")
         return listed, first
     first = 1 if low >= 1 else 0
-    if high < len(SCAN_CLASSES) and first == 0 and all(SCAN_FILE in path.stem for path in _files(folder, split)):
+    if high == len(SCAN_CLASSES) - 1 and first == 0 and all(SCAN_FILE in path.stem for path in _files(folder, split)):
         note(place, "the classes are the 15 of ScanObjectNN")
         return SCAN_CLASSES, 0
     counted = ", counted from 1" if first else ""
