@@ -18,13 +18,7 @@ if TYPE_CHECKING:
         random_rotations,
         vertex_permutations,
     )
-    from csgnn_dgl.graphs import (
-        ConcentricGrid,
-        concentric_heterograph,
-        draw_features,
-        draw_heterograph,
-        pooling_graph,
-    )
+    from csgnn_dgl.graphs import ConcentricGrid, concentric_heterograph, pooling_graph
     from csgnn_dgl.mapping import PrismMapping, ShellMapping
     from csgnn_dgl.models import CSGNN
     from csgnn_dgl.models.weights import pretrained
@@ -35,6 +29,7 @@ if TYPE_CHECKING:
     from csgnn_dgl.tasks.dos.calculator import DOSCalculator
     from csgnn_dgl.tasks.dos.prediction import DOSPrediction, predict_dos
     from csgnn_dgl.testing import assert_equivariant
+    from csgnn_dgl.viz import draw_features, draw_heterograph
 
 __version__ = "0.1.0"
 
@@ -72,7 +67,7 @@ __all__ = [
 _NAMES_IN = {
     "errors": "InputError",
     "geometry": "Icosphere icosahedral_rotations icosphere random_rotations vertex_permutations",
-    "graphs": "ConcentricGrid concentric_heterograph draw_features draw_heterograph pooling_graph",
+    "graphs": "ConcentricGrid concentric_heterograph pooling_graph",
     "mapping": "PrismMapping ShellMapping",
     "models": "CSGNN",
     "models.weights": "pretrained",
@@ -83,6 +78,7 @@ _NAMES_IN = {
     "tasks.dos.calculator": "DOSCalculator",
     "tasks.dos.prediction": "DOSPrediction predict_dos",
     "testing": "assert_equivariant",
+    "viz": "draw_features draw_heterograph",
 }
 
 load_dgl()

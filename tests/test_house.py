@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "csgnn_dgl"
-ROOMS = ("tasks", "training", "data", "models", "nn", "mapping", "electronic", "graphs", "geometry")
+ROOMS = ("tasks", "training", "data", "models", "nn", "mapping", "electronic", "viz", "graphs", "geometry")
 """From the top down: a room may import from those behind it."""
 
 TYPES_ONLY = {("models", "data")}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 from torch import nn
 
 from csgnn_dgl.graphs.levels import ConcentricLevel, PoolingLevel
+from csgnn_dgl.graphs.summary import html_table, size_text
 from csgnn_dgl.graphs.tables import check_grid_arguments
 
 if TYPE_CHECKING:
@@ -74,3 +75,26 @@ class ConcentricGrid(nn.Module):
         for level in reversed(self.levels):
             lines.append(f"  level {level.level}: {level.num_spheres} spheres x {level.num_vertices} vertices")
         return "\n".join(lines)
+
+    def __len__(self) -> int:
+        """Return the number of levels."""
+        return len(self.levels)
+
+    def __iter__(self) -> Iterator[ConcentricLevel]:
+        """Go over the levels, from the icosahedron to the finest."""
+        return iter(self.levels)
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                str(level.level),
+                f"{level.num_spheres} × {level.num_vertices:,} = {len(level):,}",
+                f"{level.num_edges('intra'):,}",
+                f"{level.num_edges('radial'):,}",
+                size_text(level),
+            )
+            for level in reversed(self.levels)
+        ]
+        radii = f"radii 1/{self.num_spheres} to 1, radial kernels up to {self.kernel_size}"
+        title = f"ConcentricGrid, {len(self)} levels, {radii}"
+        return html_table(title, ("level", "vertices", "intra edges", "radial edges", "tables"), rows)

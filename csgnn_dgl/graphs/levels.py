@@ -21,6 +21,7 @@ from csgnn_dgl.geometry.icosphere import icosphere, level_of
 from csgnn_dgl.graphs.heterograph import INTRA, NODE, RADIAL, concentric_heterograph
 from csgnn_dgl.graphs.pooling import COARSE, FINE, POOL, pooling_graph
 from csgnn_dgl.graphs.relation import PoolingRelation, Relation
+from csgnn_dgl.graphs.summary import html_of
 from csgnn_dgl.graphs.tables import check_grid_arguments, intra_edges, pooling_edges
 
 if TYPE_CHECKING:
@@ -117,6 +118,9 @@ class _Structure(nn.Module, ABC):
     @abstractmethod
     def _build_graph(self) -> dgl.DGLGraph: ...
 
+    def _repr_html_(self) -> str:
+        return html_of(self.graph, repr(self))
+
     def __getstate__(self) -> dict[str, Any]:
         graph = self._graph if self._is_edited() else None
         return self.__dict__ | {"_graph": graph, "_marks": []}
@@ -201,6 +205,27 @@ class ConcentricLevel(_Structure):
         _Structure.__init__(level)
         level._fill(sphere_level, num_spheres, kernel_size, reach, *_edges(graph, INTRA_EDGES), copies=1)
         return level
+
+    def __len__(self) -> int:
+        """Return the number of vertices of all spheres."""
+        return self.num_spheres * self.num_vertices
+
+    def num_edges(self, kind: str) -> int:
+        """Return the number of ``"intra"`` or ``"radial"`` edges that the level has.
+
+        Raises
+        ------
+        KeyError
+            If there is no such kind.
+        """
+        if kind not in (INTRA, RADIAL):
+            raise KeyError(f"{kind!r} is no kind of edge; give {INTRA!r} or {RADIAL!r}")
+        if self._graph is not None:
+            return int(self._graph.num_edges(kind))
+        if kind == INTRA:
+            return 2 * self.num_spheres * len(icosphere(self.level).edges)
+        reach = min(self.kernel_size // 2, self.num_spheres - 1)
+        return 2 * self.num_vertices * sum(self.num_spheres - offset for offset in range(1, reach + 1))
 
     def _build_graph(self) -> dgl.DGLGraph:
         return concentric_heterograph(self.level, self.num_spheres, self.kernel_size)

@@ -11,6 +11,7 @@ from csgnn_dgl.symmetry import SO3Error
 from csgnn_dgl.tasks.classification.evaluation import Score
 from csgnn_dgl.training.figures import new_figure
 from csgnn_dgl.training.lettering import label
+from csgnn_dgl.viz import draw_so3_error
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,11 +39,6 @@ def confusion_figure(scores: Sequence[Score], class_names: Sequence[str]) -> Fig
 def so3_error_figure(error: SO3Error) -> Figure:
     """Draw the relative error of the outputs and the share of changed classes over the angle."""
     figure, panels = new_figure(8.0, 3.2, columns=2)
-    shown = (("relative error of the logits", error.relative_error), ("share of changed classes", error.changed))
-    for axes, (title, values) in zip(panels, shown, strict=True):
-        axes.plot(error.angles, values, marker=".")
-        axes.set_xlabel("angle of rotation (°)")
-        axes.set_title(title)
-        axes.set_ylim(bottom=0.0)
-        axes.grid(alpha=0.3)
+    draw_so3_error(error, panels[0], "relative_error")
+    draw_so3_error(error, panels[1], "changed")
     return figure
