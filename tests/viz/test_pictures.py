@@ -99,7 +99,7 @@ def test_an_answer_turns_with_the_cloud() -> None:
 def test_curves_have_the_measured_errors() -> None:
     error = SO3Error((0.0, 10.0), (0.0, 0.2), (0.0, 0.5), 3)
     axes = draw_so3_error({"one": error, "two": error}, what="changed")
-    assert list(axes.lines[1].get_ydata()) == [0.0, 0.5]
+    np.testing.assert_array_equal(axes.lines[1].get_ydata(), [0.0, 0.5])
     legend = axes.get_legend()
     assert legend is not None and [text.get_text() for text in legend.get_texts()] == ["one", "two"]
 

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from csgnn_dgl.data import CloudTransform, load
 from csgnn_dgl.files import atomic_write
-from csgnn_dgl.graphs import draw_features
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.pose import posed
 from csgnn_dgl.tasks.classification.prediction import ShapePrediction
 from csgnn_dgl.tasks.classification.trained import TrainedClassifier
 from csgnn_dgl.training.lettering import label as lettered
 from csgnn_dgl.training.lettering import save_figure
+from csgnn_dgl.viz import draw_cloud, draw_features
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,7 +114,7 @@ def answer_figure(
             points = posed(points)
         features = mapping(points).sum(dim=(2, 3)).cpu()
         axes = figure.add_subplot(2, top, 2, projection="3d")
-        draw_features(torch.log1p(features), axes)
+        draw_features(torch.log1p(features), axes, on="vertices")
         axes.set_title(f"its features on {len(features)} spheres", fontsize=10)
     bars = figure.add_subplot(2, top, top)
     labels, shares = zip(*found.top(), strict=True)
@@ -133,12 +133,7 @@ def answer_figure(
 
 
 def _draw_cloud(axes: Axes3D, points: Points | None, title: str) -> None:
+    if points is not None:
+        draw_cloud(points, axes, size=8)
     axes.set_axis_off()
     axes.set_title(title, fontsize=9)
-    if points is None:
-        return
-    limit = float(np.abs(points).max())
-    axes.scatter(*points.T, s=3, c=points[:, 2], cmap="viridis", linewidths=0)
-    axes.set_box_aspect((1, 1, 1), zoom=1.3)
-    axes.view_init(elev=22, azim=-50)
-    axes.set(xlim=(-limit, limit), ylim=(-limit, limit), zlim=(-limit, limit))
