@@ -41,7 +41,20 @@ def html_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]])
 
 
 def html_of(graph: Any, title: str = "heterograph") -> str:
-    """Return a table of a DGL graph."""
+    """Return a table of a DGL graph for notebooks: nodes, edges with their degrees, radii and memory.
+
+    Parameters
+    ----------
+    graph
+        Any DGL graph, such as that of :func:`csgnn_dgl.concentric_heterograph`.
+    title
+        What stands above the table.
+
+    Returns
+    -------
+    str
+        HTML, which ``IPython.display.HTML`` shows.
+    """
     return html_table(title, ("", ""), graph_rows(graph))
 
 

@@ -130,7 +130,22 @@ def draw_saliency(
 ) -> Axes3D:
     """Draw a cloud coloured by its `saliency`, on a scale that ends at its 98th percentile.
 
-    Parameters, returns and errors are those of `saliency` and `draw_cloud`.
+    Parameters
+    ----------
+    model, points, label
+        As in `saliency`.
+    axes, title
+        As in `draw_cloud`.
+
+    Returns
+    -------
+    mpl_toolkits.mplot3d.Axes3D
+        The axes that were drawn on.
+
+    Raises
+    ------
+    InputError
+        As in `saliency`.
     """
     values = saliency(model, points, label).cpu().numpy()
     shown = np.minimum(values, np.quantile(values, 0.98))

@@ -18,7 +18,21 @@ if TYPE_CHECKING:
 
 
 def interactive_cloud(points: ArrayLike, values: ArrayLike | None = None, title: str = "") -> Any:
-    """Return a cloud (N, 3) as a plotly figure, coloured by its values (N,) or else by height.
+    """Return a cloud as a plotly figure.
+
+    Parameters
+    ----------
+    points
+        (N, 3) positions, any unit.
+    values
+        (N,) what colours the points; by default their height.
+    title
+        Title of the figure.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
 
     Raises
     ------
@@ -38,6 +52,18 @@ def interactive_cloud(points: ArrayLike, values: ArrayLike | None = None, title:
 
 def interactive_heterograph(graph: ConcentricLevel | dgl.DGLGraph, title: str = "") -> Any:
     """Return the vertices and edges of a level as a plotly figure, whose legend hides and shows each kind of edge.
+
+    Parameters
+    ----------
+    graph
+        As in `csgnn_dgl.viz.draw_heterograph`.
+    title
+        Title of the figure.
+
+    Returns
+    -------
+    plotly.graph_objects.Figure
+        The figure.
 
     Raises
     ------

@@ -44,6 +44,11 @@ def response_figure(
     channel, sphere
         Which of the answer's channels and spheres to show.
 
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+
     Raises
     ------
     InputError
