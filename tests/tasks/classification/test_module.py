@@ -341,7 +341,7 @@ def test_unknown_schedules_and_optimisers_are_refused():
     network = CSGNN(level=0, num_spheres=1, base_width=1)
     with pytest.raises(ValueError, match="schedule is 'linear'; choose one of plateau"):
         ClassificationModule(network, schedule="linear")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="optimizer is 'lion'; choose one of adam, sgd"):
+    with pytest.raises(ValueError, match="optimizer is 'lion'; choose one of adam, adamw, sgd"):
         ClassificationModule(network, optimizer="lion")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"momentum is 1\.0; give a number of at least 0 and below 1"):
         ClassificationModule(network, momentum=1.0)
