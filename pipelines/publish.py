@@ -2,7 +2,7 @@
 
 The best checkpoint of a run becomes NAME.ckpt, rounded to float16 and without the state of the optimiser. With it go
 the temperature that calibrates its probabilities and what the training shapes look like to the network, so that shapes
-of another kind can be told. NAME.md is the card, NAME.png its figure. The data of the run have to be where they were.
+of another kind can be told. NAME.md is the card, NAME.png its figure.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ def run(arguments: Sequence[str], program: str) -> int:
     parser.add_argument("--title", required=True, help="what they were trained on, in few words")
     parser.add_argument("--licence", required=True, help="what may be done with them, for the card")
     parser.add_argument("--remark", action="append", default=[], help="a further limit, for the card; may be repeated")
+    parser.add_argument("--data", metavar="FOLDER", help="where the data of the run are; by default where they were")
     parser.add_argument("--output", metavar="FOLDER", default="weights", help="where to write (weights)")
     parser.add_argument("--device", help="where to compute; by default a GPU if any")
     add_trust(parser)
     options = parser.parse_args(list(arguments))
     with as_trusted(options):
-        made = publish(options.run, options.name, options.output, options.title, device(options.device))
+        made = publish(options.run, options.name, options.output, options.title, device(options.device), options.data)
     command = ["csgnn", "publish", f"runs/modelnet/{options.name}", options.name]
     command += ["--title", options.title, "--licence", options.licence]
     command += [word for text in options.remark for word in ("--remark", text)]

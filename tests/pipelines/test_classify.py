@@ -148,5 +148,7 @@ def test_weights_that_cannot_be_made_are_refused(words, message, trained, publis
     shutil.copytree(published, work / "out")
     assert publish([str(trained), *words, *PUBLISH]) == 2
     assert message in capsys.readouterr().err
+    assert publish([str(trained), "new", *PUBLISH, "--data", "moved"]) == 2
+    assert "data source 'moved' does not exist" in capsys.readouterr().err
     assert publish(["no-run", "new", *PUBLISH]) == 2
     assert "there is no such checkpoint" in capsys.readouterr().err

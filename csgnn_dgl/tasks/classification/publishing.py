@@ -107,7 +107,12 @@ class Published:
 
 
 def publish(
-    run: Run | Place, name: str, folder: Place, title: str, map_location: str | torch.device = "cpu"
+    run: Run | Place,
+    name: str,
+    folder: Place,
+    title: str,
+    map_location: str | torch.device = "cpu",
+    source: str | None = None,
 ) -> Published:
     """Make weights of a finished run: ``NAME.ckpt`` in a folder.
 
@@ -117,7 +122,7 @@ def publish(
     Parameters
     ----------
     run
-        The run folder, whose best checkpoint is taken. Its data have to be where they were.
+        The run folder, whose best checkpoint is taken.
     name
         What `from_pretrained` is to call them: letters, digits and hyphens.
     folder
@@ -126,6 +131,8 @@ def publish(
         What they were trained on, in few words.
     map_location
         Where to compute.
+    source
+        Where the data of the run are; by default where they were.
 
     Raises
     ------
@@ -136,7 +143,8 @@ def publish(
     made = Run.at(run)
     checkpoint = read_checkpoint(made.best)
     given = config_of_checkpoint(made.best, TASK)
-    data = ModelNetData(**{**given["data"], "seed": given.get("seed_everything", 0)})
+    place = {} if source is None else {"source": source}
+    data = ModelNetData(**{**given["data"], "seed": given.get("seed_everything", 0), **place})
     stored = {key: halved(value) for key, value in checkpoint["state_dict"].items() if key.startswith("network.")}
     network = CLASSIFIERS.restore({**checkpoint, "state_dict": stored}, made.best, map_location)
     trained = TrainedClassifier(network, data.class_names, data.num_points)
