@@ -1,0 +1,1 @@
+"""Trainings that are killed and stopped, files that are damaged, on whole programs as users start them."""
