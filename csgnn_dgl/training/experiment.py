@@ -313,14 +313,23 @@ class Experiment:
             raise InputError(
                 f"{error.filename or self.options.runs}: {error.strerror or error}; the training has stopped and {last}"
             ) from error
-        except (ValueError, RuntimeError) as error:
-            if not isinstance(error, InputError):
-                self.guard.explain(self.trainer, self.module)
+        except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            if last and not self.folder.started:
+                raise InputError(
+                    f"{last} holds what no training of this version can go on with ({type(error).__name__}); begin a "
+                    "new run, or use the version that wrote it"
+                ) from error
+            self.guard.explain(self.trainer, self.module)
             raise
         run = self.folder.run
         if not run.best.is_file():
             if self.folder.history:
-                raise InputError(f"{run.path}: no epoch had a finite validation loss; lower model.learning_rate")
+                raise InputError(
+                    f"{run.path} has no best checkpoint: no epoch had a finite validation loss, or it was removed; "
+                    "lower model.learning_rate"
+                )
             raise InputError(
                 "the training ended before its first epoch was over and no model was kept; raise its limits"
             )

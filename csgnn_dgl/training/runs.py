@@ -218,7 +218,7 @@ class RunFolder(Checkpoint):
         self.best: dict[str, float] | None = None
         self.seconds = self.cpu_seconds = 0.0
         self.lock: FolderLock | None = None
-        self._ready = False
+        self._ready = self.started = False
         self._saved = time.monotonic()
         self._epoch_start = time.perf_counter(), time.process_time()
 
@@ -270,6 +270,7 @@ class RunFolder(Checkpoint):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals back from Lightning, whose handlers wait for other processes, and count the minutes."""
+        self.started = True
         self.signals.activate()
         self._saved = time.monotonic()
         self._epoch_start = time.perf_counter(), time.process_time()

@@ -7,6 +7,8 @@ channel one by one in float32; with its sums in float64 the torch forms are as c
 gradients a single maximum that picks the other of two nearly equal observations shows beside that.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch.nn import functional
@@ -24,11 +26,11 @@ def answer(form, dtype, shift=0.0):
     torch.manual_seed(1)
     points = torch.randn(8, 256, 3)
     points = (points / points.norm(dim=-1).amax(dim=1)[:, None, None]).to(dtype) * (1 + shift)
-    sizes = {"level": 2, "num_spheres": 4, "channels": 4, "base_width": 4, "num_points": 256, "num_classes": 4}
+    sizes: Any = {"level": 2, "num_spheres": 4, "channels": 4, "base_width": 4, "num_points": 256, "num_classes": 4}
     model = CSGNN(**sizes, dropout=0.0, form=form).to(dtype).train()
     logits = model(points)
     functional.cross_entropy(logits, torch.arange(8) % 4).backward()
-    gradients = [own.grad.flatten().double() for own in model.parameters()]
+    gradients = [own.grad.flatten().double() for own in model.parameters() if own.grad is not None]
     return logits.detach().double(), torch.cat(gradients)
 
 
@@ -52,7 +54,7 @@ def test_all_forms_agree_in_float64(form, exact):
 def test_float32_is_as_far_as_the_sums_of_its_batch_norms(form, exact, monkeypatch):
     bound = FAR if form in ("reference", "fast") or "compiled" not in FORMS else CLOSE
     assert all(error < limit for error, limit in zip(errors(answer(form, torch.float32), exact), bound, strict=True))
-    plain = functional.batch_norm
+    plain: Any = functional.batch_norm
 
     def careful(rows, mean, variance, weight, bias, *rest):
         given = [None if item is None else item.double() for item in (mean, variance, weight, bias)]
