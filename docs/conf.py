@@ -34,7 +34,6 @@ html_title = f"csgnn_dgl {version}"
 html_copy_source = False
 html_show_sourcelink = False
 
-
 nb_execution_mode = "off"  # the tests run the notebooks; here they stand as they are stored
 myst_heading_anchors = 4  # headings have the names that code hosts give them
 myst_enable_extensions = ["dollarmath"]
@@ -56,7 +55,9 @@ default_role = "py:obj"  # `name` in a docstring is a link where there is such a
 def name_what_is_elsewhere(app: Sphinx, page: nodes.document) -> None:
     """Turn links to folders, and to Markdown files that are no pages of the site, into plain text."""
     for link in list(page.findall(pending_xref)):
-        outside = link["reftarget"].startswith("..") and link.get("refdomain") in (None, "")
+        outside = not link.get("refdomain") and (
+            link["reftarget"].startswith("..") or link["reftarget"].endswith(".md")
+        )
         if outside or (link.get("refdomain") == "doc" and link["reftarget"] not in app.env.found_docs):
             link.replace_self(link.children)
 

@@ -28,8 +28,9 @@ class ClassificationModule(TrainingModule):
     ----------
     network
         Any module that maps points (B, N, 3) to logits (B, num_classes).
-    learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate, optimizer, momentum, average,
-    seed
+    learning_rate, weight_decay, schedule, patience, factor, threshold, minimum_rate
+        See `TrainingModule`.
+    optimizer, momentum, average, seed
         See `TrainingModule`.
     """
 
