@@ -31,6 +31,18 @@ def levels_by_radius(level: int, num_spheres: int) -> tuple[int, ...]:
     """Return the level of each of R spheres at the radii 1/R, ..., 1, such that vertices are about as far apart on all.
 
     A sphere of half the radius is one level coarser than the outermost, which has `level`; none is below 0.
+
+    Parameters
+    ----------
+    level
+        Level of the outermost sphere.
+    num_spheres
+        Number of spheres R.
+
+    Returns
+    -------
+    tuple of int
+        The levels, the innermost first.
     """
     check_counts(0, level=level)
     check_counts(num_spheres=num_spheres)

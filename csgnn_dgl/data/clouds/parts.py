@@ -19,7 +19,7 @@ class PartClouds(PointClouds):
 
     Parameters
     ----------
-    points, labels, class_names, names, source, normalised
+    points, labels, class_names, names, source, normalised, features
         As in :class:`PointClouds`.
     parts
         (shapes, points) whole numbers in [0, len(part_names)): the part that each point lies on.

@@ -78,6 +78,9 @@ class CSGNNDOS(DOSModel):
         linear layer and one for the Fermi level (:class:`~csgnn_dgl.models.dos.base.LinearOutput`), which training
         solves for. They take the means over spheres and vertices of the features on the grid and at the end of every
         level, beside those of the dense layers.
+    frame
+        ``"bonds"``: each environment is turned into the frame of its nearest bonds
+        (:func:`~csgnn_dgl.nn.frames.bond_frames`) before it is mapped; ``"none"``: it is mapped as it is.
     **shared
         As in :class:`~csgnn_dgl.models.DOSModel`.
 
