@@ -24,6 +24,20 @@ def test_a_scan_with_thousands_of_millions_of_records(suffix, tmp_path):
         read_cloud(path)
 
 
+def test_a_packed_scan_with_thousands_of_millions_of_chunks(tmp_path):
+    cloud = laspy.create(point_format=0, file_version="1.2")
+    cloud.x, cloud.y, cloud.z = np.random.default_rng(0).normal(size=(3, 40))
+    cloud.write(tmp_path / "a.laz")
+    assert read_cloud(tmp_path / "a.laz", 40).shape == (40, 3)
+    content = bytearray((tmp_path / "a.laz").read_bytes())
+    (start,) = struct.unpack_from("<I", content, 96)
+    (table,) = struct.unpack_from("<q", content, start)
+    struct.pack_into("<I", content, table + 4, 2**29)
+    (tmp_path / "a.laz").write_bytes(content)
+    with pytest.raises(InputError, match="536870912 chunks are announced"):
+        read_cloud(tmp_path / "a.laz")
+
+
 def test_a_site_whose_occupancy_is_no_number(tmp_path):
     bulk("C").write(tmp_path / "a.cif")
     text = (tmp_path / "a.cif").read_text()

@@ -117,6 +117,14 @@ def _check_las(path: Path) -> None:
     if records * RECORD > start - length or further * RECORD > size - place or start > size:
         raise ValueError(f"{records + further} records are announced and {size} bytes are there")
     check_announced(path, float(points * width), size)
+    if head[104] >= PACKED:  # a table of chunks, for which room is made before it is read
+        with path.open("rb") as file:
+            file.seek(start)
+            (table,) = struct.unpack("<q", file.read(8).ljust(8, b"\0"))
+            file.seek(table if 0 <= table < size else 0)
+            _, chunks = struct.unpack("<II", file.read(8).ljust(8, b"\0"))
+        if not start < table < size or chunks > size:
+            raise ValueError(f"{chunks} chunks are announced and {size} bytes are there")
     if head[104] < PACKED and points * width > size - start:
         raise ValueError(f"{points} points are announced and {size} bytes are there")
 
