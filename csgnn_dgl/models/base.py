@@ -511,6 +511,7 @@ def check_fits(
     config: Mapping[str, Any],
     class_names: Sequence[str] | None = None,
     model: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
 ) -> None:
     """Make sure that a checkpoint belongs to a network of this config and to these classes.
 
@@ -526,6 +527,8 @@ def check_fits(
         Classes of the data in the order of their labels; None skips the comparison.
     model
         The network's name in its registry; None skips the comparison.
+    defaults
+        What entries of the config are that the version which wrote the checkpoint did not have.
 
     Raises
     ------
@@ -539,7 +542,8 @@ def check_fits(
             f"{path} was trained on other classes than those of the data ({_difference(names, class_names)}); give "
             f"the data it was trained for with --data.source"
         )
-    stored, wanted = description["config"], plain(config)
+    stored, wanted = {**(defaults or {}), **description["config"]}, plain(config)
+    stored = {key: value for key, value in stored.items() if key in wanted or key in description["config"]}
     if model not in (None, description.get("model")):
         stored, wanted = {**stored, "model": description.get("model")}, {**wanted, "model": model}
     differing = [

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, OneCycleLR, Re
 from torchmetrics import MeanMetric, Metric
 
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.models.base import Registry, check_fits, upgrade
+from csgnn_dgl.models.base import Registry, arguments_of, check_fits, upgrade
 from csgnn_dgl.training.agreement import Agreement
 from csgnn_dgl.training.averaging import MovingAverage
 
@@ -329,11 +329,12 @@ class TrainingModule(L.LightningModule, ABC):
         own = self.checkpoint_description()
         path = self.trainer.ckpt_path or "the checkpoint"
         upgrade(checkpoint, path)
-        check_fits(path, checkpoint, own["config"], own.get("class_names"), own["model"])
+        defaults = arguments_of(type(self.network))
+        check_fits(path, checkpoint, own["config"], own.get("class_names"), own["model"], defaults)
         if self.trainer.state.fn == TrainerFn.FITTING and "measured" in checkpoint:
             measured = checkpoint["measured"][self.trainer.global_rank]
             for name, measure in self._measures():
-                for state, value in measured[name].items():
+                for state, value in measured.get(name, {}).items():  # none of a measure that is new
                     setattr(measure, state, value)
 
     @property
