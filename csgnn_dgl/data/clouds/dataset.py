@@ -17,7 +17,7 @@ class CloudDataset(EpochDataset):
 
     A batch is a dictionary: ``points`` (batch, points, 3 + K) float32, ``labels`` (batch,) int64 and ``index``
     (batch,) int64, the place of each sample in `clouds`. The K numbers after the positions are the features of the
-    clouds, in the order of `FEATURES`, as no rotation changes them: of a normal n at the point p it is |n·p| / ‖p‖,
+    clouds, in the order of `FEATURES`, as no rotation changes them: of a normal n at the point p it is ``|n·p|`` / ‖p‖,
     which no other choice of its sign changes either; colours and intensities are themselves.
 
     Parameters
