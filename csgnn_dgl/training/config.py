@@ -109,6 +109,8 @@ def parser_of(task: Task, stage: Stage, defaults: Mapping[str, Any] | None = Non
         skip = "Leave out steps whose loss or gradients are not finite and count their batches, instead of stopping."
         minutes = "Minutes after which a checkpoint is written within an epoch; 0: after every step."
         parser.add_argument("--checkpoint_minutes", type=float, default=10.0, help=minutes)
+        board = "What TensorBoard gets beside the measures: norms and hyperparameters; full: pictures too."
+        parser.add_argument("--board", type=Literal["none", "scalars", "full"], default="full", help=board)
         parser.add_argument("--skip_not_finite", type=bool, default=False, help=skip)
         parser.add_argument("--test_at_end", type=bool, default=False, help="Test the best checkpoint at the end.")
         for name in task.links:

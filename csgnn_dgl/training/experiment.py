@@ -20,6 +20,7 @@ import csgnn_dgl
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import Place, checkpoint_file, epochs_of, read_checkpoint
 from csgnn_dgl.models.trust import reading, trusting
+from csgnn_dgl.training.board import Board
 from csgnn_dgl.training.config import (
     WRITTEN,
     Options,
@@ -280,7 +281,8 @@ class Experiment:
             settings = task.monitor, task.mode, task.panels, text, options.resume
             self.folder = RunFolder(options.runs, name, *settings, options.checkpoint_minutes)
             self.guard = FiniteGuard(self.folder, options.skip_not_finite)
-            callbacks = [self.guard, *callbacks, self.folder]
+            board = Board(self.folder, options.board, text, task.show)
+            callbacks = [self.guard, *callbacks, board, self.folder]
         try:
             with quiet():
                 L.seed_everything(options.seed_everything, workers=True, verbose=False)

@@ -448,13 +448,13 @@ class TrainingModule(L.LightningModule, ABC):
         views = loaders if isinstance(loaders, list) else [loaders]
         self._kept = Answers(len(views), len(views[0].dataset))
 
-    def _gathered(self) -> tuple[Tensor, Tensor]:
+    def gathered(self) -> tuple[Tensor, Tensor]:
         """Return the answers of all processes for the items that have all, and the places of these."""
         answers, complete = self._kept.gathered(self.trainer.strategy)
         return answers[:, complete], complete.nonzero().squeeze(1)
 
     def _score(self, split: Literal["validation", "test"]) -> None:
-        answers, items = self._gathered()
+        answers, items = self.gathered()
         bad = items[~answers.isfinite().transpose(0, 1).flatten(1).all(dim=1)].tolist()
         if bad:
             raise InputError(

@@ -12,7 +12,7 @@ from csgnn_dgl.models.base import Place
 from csgnn_dgl.notes import note
 
 FREE = (
-    "config", "name", "runs", "resume", "test_at_end", "skip_not_finite", "checkpoint_minutes", "trust",
+    "config", "name", "runs", "resume", "test_at_end", "skip_not_finite", "checkpoint_minutes", "board", "trust",
     "data.num_workers", "data.progress", "data.votes",
     "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps",
     "trainer.enable_", "trainer.logger", "trainer.callbacks", "trainer.log_every_n_steps", "trainer.profiler",

@@ -7,11 +7,16 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from torch import Tensor
+
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.trust import check_import
 from csgnn_dgl.training.data import EpochData
 from csgnn_dgl.training.module import TrainingModule
 from csgnn_dgl.training.report import Section
+
+Show = Callable[[Any, Any, Tensor, Tensor, int, bool], None]
+"""Draws a validation: TensorBoard's writer, the module, the answers (items, ...), the items, the step, whether all."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,6 +41,8 @@ class Task:
         Attributes of the data that a network gets as arguments of the same name, where it takes them.
     extras
         What can be measured of a tested module beyond its report, by the name of the option that asks for it.
+    show
+        Draws a validation for TensorBoard; see `Show`.
     """
 
     module: type[TrainingModule]
@@ -48,6 +55,7 @@ class Task:
     report: Callable[[Mapping[str, Any]], Section]
     links: Sequence[str] = ()
     extras: Mapping[str, Callable[[Any], Section]] = dataclasses.field(default_factory=dict)
+    show: Show | None = None
 
     @property
     def name(self) -> str:

@@ -1,5 +1,6 @@
 """The task as `csgnn_dgl.training` sees it."""
 
+from csgnn_dgl.tasks.classification.board import show
 from csgnn_dgl.tasks.classification.data import ModelNetData
 from csgnn_dgl.tasks.classification.module import ClassificationModule
 from csgnn_dgl.tasks.classification.report import consistency_report, report, so3_error_report
@@ -21,6 +22,7 @@ TASK = Task(
         "train/samples_per_second": "{:.0f} shapes/s",
     },
     report=report,
+    show=show,
     links=("num_points", "num_classes", "num_features"),
     extras={"so3_error": so3_error_report, "consistency": consistency_report},
 )

@@ -8,7 +8,6 @@ from itertools import islice
 from typing import Any, Literal
 
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, Metric
@@ -22,7 +21,6 @@ from csgnn_dgl.nn import NormReLU
 from csgnn_dgl.tasks.dos.data import batch_environments
 from csgnn_dgl.tasks.dos.domain import TrainingDomain
 from csgnn_dgl.tasks.dos.evaluation import Prediction, Score, count_parameters, mean_prediction, score
-from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each
 from csgnn_dgl.training.module import Schedule, TrainingModule, at_least_float32
 
 
@@ -40,9 +38,7 @@ class DOSModule(TrainingModule):
     """Train and test a model of the DOS with the loss of Eq. 5, and beyond the paper with that of the band energy.
 
     Measured are the loss and the mean absolute errors of band energy (eV/atom), Fermi level (eV) and of the number of
-    states up to the reference's Fermi level (electrons per atom). Predicted and reference DOS of one validation
-    snapshot of each structure are drawn for TensorBoard after the epochs 1, 2, 4, ... and the last one. The defaults
-    are those of A.3.
+    states up to the reference's Fermi level (electrons per atom). The defaults are those of A.3.
 
     `scores` are `Score` of the network and of the training means, if the data have training snapshots; their DOS are in
     `predictions`, for the snapshots in `snapshots`.
@@ -291,26 +287,15 @@ class DOSModule(TrainingModule):
 
     def score(self, split: Literal["validation", "test"], answers: Tensor, items: Tensor) -> list[Score]:
         """Score the predictions, and the mean over the training snapshots of each structure if there are any."""
-        self.snapshots, prediction = self._prediction(split, answers, items)
+        self.snapshots, prediction = self.prediction(split, answers, items)
         known = self.data.known_snapshots()
         self.predictions = [prediction] if known is None else [prediction, mean_prediction(known, self.snapshots)]
         return [score(found, self.snapshots) for found in self.predictions]
 
-    def on_validation_epoch_end(self) -> None:
-        """Draw some of the validation snapshots while training."""
-        super().on_validation_epoch_end()
-        epoch = self.current_epoch + 1
-        if self.trainer.state.fn != TrainerFn.FITTING or (epoch & (epoch - 1) and epoch != self.trainer.max_epochs):
-            return
-        snapshots, prediction = self._prediction("validation", *self._gathered())
-        for logger in self.trainer.loggers:
-            if isinstance(logger, TensorBoardLogger) and self.trainer.is_global_zero:
-                figure = dos_figure([prediction], snapshots, first_of_each(snapshots))
-                logger.experiment.add_figure("validation/dos", figure, epoch)
-
-    def _prediction(
+    def prediction(
         self, split: Literal["validation", "test"], answers: Tensor, items: Tensor
     ) -> tuple[Snapshots, Prediction]:
+        """Return the snapshots that were answered, and the answers (views, items, count) of the first view."""
         snapshots = self.data.snapshots("val" if split == "validation" else "test").subset(items.numpy())
         name = self.registry.name_of(type(self.network))
         return snapshots, Prediction(name, answers[0], count_parameters(self.network))

@@ -1,5 +1,6 @@
 """The task as `csgnn_dgl.training` sees it."""
 
+from csgnn_dgl.tasks.dos.board import show
 from csgnn_dgl.tasks.dos.data import DOSData
 from csgnn_dgl.tasks.dos.module import DOSModule
 from csgnn_dgl.tasks.dos.report import invariance_report, report
@@ -26,5 +27,6 @@ TASK = Task(
         "train/samples_per_second": "{:.0f} snapshots/s",
     },
     report=report,
+    show=show,
     extras={"invariance": invariance_report},
 )
