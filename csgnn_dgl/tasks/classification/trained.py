@@ -17,7 +17,7 @@ from csgnn_dgl.models.places import weights_file
 from csgnn_dgl.notes import note
 from csgnn_dgl.tasks.classification.domain import ShapeDomain
 
-DEFAULT = "builtin-small"
+DEFAULT = "modelnet40-small"
 """Name of the weights that are used where none are named."""
 
 BATCH = 32
