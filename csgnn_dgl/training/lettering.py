@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 LONGEST = 40
 """Characters of a name that a figure has room for."""
@@ -33,6 +36,19 @@ def label(name: str) -> str:
 
 def save_figure(figure: Figure, file: str | os.PathLike[str] | IO[bytes], dpi: int = 110) -> None:
     """Write a figure; letters that its font lacks are taken from installed fonts, or drawn as boxes, without a word."""
+    with _lettered(figure):
+        figure.savefig(file, dpi=dpi)
+
+
+def show_figure(writer: SummaryWriter, name: str, figure: Figure, step: int) -> None:
+    """Show a figure in TensorBoard, with the letters of `save_figure`."""
+    with _lettered(figure):
+        writer.add_figure(name, figure, step)
+
+
+@contextmanager
+def _lettered(figure: Figure) -> Iterator[None]:
+    """Choose the fonts of a figure, and keep matplotlib quiet about letters that none has while it is drawn."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
@@ -42,7 +58,7 @@ def save_figure(figure: Figure, file: str | os.PathLike[str] | IO[bytes], dpi: i
             text.set_fontfamily([*text.get_fontfamily(), *fonts_with(missing)])
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from|Matplotlib currently does not support", UserWarning)
-        figure.savefig(file, dpi=dpi)
+        yield
 
 
 @cache

@@ -364,11 +364,11 @@ class RunFolder(Checkpoint):
         InputError
             If the options are not those that the training began with.
         """
-        if self.config:
+        if self.config and self.begun is not None:  # else a checkpoint is only tested
             begun = state_dict.get("config") or self.run.config_file.read_text(encoding="utf-8")
             check_options(self.run.path, begun, self.config)
         for what, now in (("threads", torch.get_num_threads()), ("processes", world_size())):
-            if (before := state_dict.get(what, now)) != now:
+            if self.begun is not None and (before := state_dict.get(what, now)) != now:
                 note(
                     self.run.path, f"goes on with {now} {what}, where it had {before}: sums may differ in the last bits"
                 )

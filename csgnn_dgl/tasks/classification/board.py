@@ -10,6 +10,7 @@ from torch import Tensor
 from csgnn_dgl.tasks.classification.evaluation import score
 from csgnn_dgl.tasks.classification.figures import confusion_figure
 from csgnn_dgl.tasks.classification.module import ClassificationModule
+from csgnn_dgl.training.lettering import show_figure
 
 MOST = 8
 """Misclassified clouds that are shown."""
@@ -36,7 +37,7 @@ def show(writer: Any, module: ClassificationModule, answers: Tensor, items: Tens
     clouds, names = module.data.validation_clouds, module.class_names
     labels = torch.as_tensor(clouds.labels)[items]
     found = score(answers, labels, module.data.train_rotation)
-    writer.add_figure("validation/confusion", confusion_figure([found], names), step)
+    show_figure(writer, "validation/confusion", confusion_figure([found], names), step)
     if not every:
         return
     for place, name in enumerate(names):

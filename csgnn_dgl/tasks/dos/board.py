@@ -8,6 +8,7 @@ from torch import Tensor
 
 from csgnn_dgl.tasks.dos.figures import dos_figure, first_of_each
 from csgnn_dgl.tasks.dos.module import DOSModule
+from csgnn_dgl.training.lettering import show_figure
 
 
 def show(writer: Any, module: DOSModule, answers: Tensor, items: Tensor, step: int, every: bool) -> None:
@@ -30,4 +31,5 @@ def show(writer: Any, module: DOSModule, answers: Tensor, items: Tensor, step: i
     """
     if every:
         snapshots, prediction = module.prediction("validation", answers[None], items)
-        writer.add_figure("validation/dos", dos_figure([prediction], snapshots, first_of_each(snapshots)), step)
+        figure = dos_figure([prediction], snapshots, first_of_each(snapshots))
+        show_figure(writer, "validation/dos", figure, step)
