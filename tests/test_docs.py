@@ -48,6 +48,7 @@ def test_every_format_is_in_the_page_about_data() -> None:
         assert re.search(rf"\b{suffix[1:]}\b", page), f"docs/data.md says nothing of {suffix}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.relative_to(ROOT).as_posix())
 @pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive")
 def test_every_notebook_runs(notebook: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,7 @@ def test_docstrings_say_what_goes_in_and_out(name: str) -> None:
         assert section(docstring, "Returns", "Yields"), "what it returns is not described"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_of_docstrings_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

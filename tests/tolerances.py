@@ -19,6 +19,10 @@ EXACT: Tolerance = {"rtol": 1e-14, "atol": 1e-14}
 ROUNDED: Tolerance = {"rtol": 1e-6, "atol": 1e-6}
 # Sums against integrals and derivatives against finite differences: the error of the method, far above roundings.
 NUMERIC: Tolerance = {"rtol": 1e-5, "atol": 1e-6}
+# Derivatives against finite differences of torch or ase, whose own error is of this size.
+GRADCHECK: Tolerance = {"rtol": 1e-3, "atol": 1e-5}
+# Numbers that went through float16 on their way, or were found by a search that stops early.
+COARSE: Tolerance = {"rtol": 2e-2, "atol": 1e-3}
 
 # Weights and losses after steps of an optimiser, which magnifies the roundings of small gradients.
 TRAINED: dict[torch.dtype, Tolerance] = {

@@ -7,7 +7,7 @@ import torch
 from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.testing import assert_equivariant
 from tests.mapping.brute_force import brute_force, random_points, tie_points
-from tests.tolerances import TOLERANCE
+from tests.tolerances import GRADCHECK, TOLERANCE
 
 LEVEL, SPHERES, CHANNELS = 1, 2, 3
 
@@ -36,7 +36,7 @@ def test_it_turns_with_the_60_rotations_and_has_gradients(kind: str) -> None:
     carried = torch.randn(*points.shape[:2], 1, dtype=torch.float64)
     assert_equivariant(mapping, points, carried, inputs_are=["points", "invariant"], outputs_are="grid")
     inner = points[1:, :4].clone().requires_grad_()
-    assert torch.autograd.gradcheck(mapping, (inner, carried[1:, :4].clone().requires_grad_()))
+    assert torch.autograd.gradcheck(mapping, (inner, carried[1:, :4].clone().requires_grad_()), **GRADCHECK)
 
 
 @pytest.mark.parametrize(

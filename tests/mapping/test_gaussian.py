@@ -7,7 +7,7 @@ import torch
 from csgnn_dgl.geometry import icosahedral_rotations, icosphere, vertex_permutations
 from csgnn_dgl.mapping import Environments, GaussianMapping, find_environments
 from tests.mapping.brute_force import random_points
-from tests.tolerances import TOLERANCE
+from tests.tolerances import GRADCHECK, TOLERANCE
 
 CUTOFF = 5.0
 
@@ -47,7 +47,9 @@ def test_is_differentiable_and_fades_at_the_cutoff(rng):
     mapping, found = GaussianMapping(0, 1, 2, CUTOFF), environments(rng)
     vectors = found.vectors[:7].requires_grad_()
     centre = torch.tensor([0, 0, 1, 1, 1, 3, 3])
-    assert torch.autograd.gradcheck(lambda rows: mapping(Environments(rows, centre, centre, 4)), (vectors,))
+    assert torch.autograd.gradcheck(
+        lambda rows: mapping(Environments(rows, centre, centre, 4)), (vectors,), **GRADCHECK
+    )
     at_end = Environments(torch.tensor([[0, 0, CUTOFF]]), torch.tensor([0]), torch.tensor([0]), 1)
     torch.testing.assert_close(mapping(at_end), torch.zeros(1, 12, 1, 2), **TOLERANCE[torch.float32])
     assert mapping(Environments(torch.zeros(0, 3), torch.zeros(0).long(), torch.zeros(0).long(), 2)).sum() == 0

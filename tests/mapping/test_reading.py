@@ -6,7 +6,7 @@ from csgnn_dgl.geometry import icosahedral_rotations, icosphere
 from csgnn_dgl.mapping import GridReading
 from csgnn_dgl.testing import assert_equivariant, rotate_grid, rotate_points
 from tests.mapping.brute_force import containing_faces
-from tests.tolerances import TOLERANCE, approx
+from tests.tolerances import GRADCHECK, TOLERANCE, approx
 
 
 def read_naively(features: np.ndarray, points: np.ndarray, level: int, channels: int) -> np.ndarray:
@@ -63,7 +63,9 @@ def test_a_constant_is_read_as_itself_and_a_vertex_as_its_own_value() -> None:
     reading = GridReading(2, 4, 1)
     points = torch.randn(2, 50, 3, dtype=torch.float64)
     constant = torch.full((4, 162, 2, 5), 3.0, dtype=torch.float64)
-    torch.testing.assert_close(reading(constant, points), torch.full((2, 50, 5), 3.0, dtype=torch.float64))
+    torch.testing.assert_close(
+        reading(constant, points), torch.full((2, 50, 5), 3.0, dtype=torch.float64), **TOLERANCE[torch.float64]
+    )
     features = torch.randn(4, 162, 1, 5, dtype=torch.float64)
     vertices = torch.from_numpy(icosphere(2).vertices.copy())[None] * 0.75  # the third of the four spheres
     torch.testing.assert_close(reading(features, vertices)[0], features[2, :, 0], **TOLERANCE[torch.float64])
@@ -89,7 +91,7 @@ def test_it_is_continuous_and_its_gradients_are_those_of_finite_differences() ->
     steps = reading(features.detach(), path)[0].diff(dim=0).abs().amax()
     assert float(steps) < 0.05  # of 4,000 steps through cells and spheres and by the centre; a jump is of size 1
     points = torch.rand(1, 2, 3, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(reading, (features, points))
+    assert torch.autograd.gradcheck(reading, (features, points), **GRADCHECK)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from csgnn_dgl.tasks.classification.trained import load_classifier
 from csgnn_dgl.training import fit
 from pipelines.classify import main
 from pipelines.publish import main as publish
-from tests.tolerances import approx, printed
+from tests.tolerances import TOLERANCE, approx, printed
 from tests.toy_shapes import NUM_POINTS
 
 SMALL = ("--weights", "builtin-small")
@@ -103,7 +103,7 @@ def test_published_weights_are_the_run_s_small_calibrated_and_know_their_trainin
     clouds = ModelNetData(source=options["source"], num_points=NUM_POINTS).test_clouds
     points = torch.from_numpy(clouds.points)
     rounded, whole = (load_classifier(place).answer(points)[0] for place in (file, run))
-    np.testing.assert_allclose(rounded, whole, rtol=2e-2, atol=2e-2)
+    np.testing.assert_allclose(rounded, whole, **TOLERANCE[torch.bfloat16])
     assert str(options["source"]) not in str(content["csgnn"]) and content["csgnn"]["data"]["source"] == "data"
 
 

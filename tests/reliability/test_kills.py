@@ -42,6 +42,7 @@ def survive(folder, program, workers, ranks, how, kills):
     print(f"\n{program}, {workers} workers, {ranks} process(es), {how}: {done} kills in {runs} runs, all the same bits")
 
 
+@pytest.mark.slow
 def test_a_training_survives_kills_at_file_events(tmp_path):
     survive(tmp_path / "quick", "modelnet", 0, 1, "event", 1)
 

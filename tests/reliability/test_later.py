@@ -23,6 +23,7 @@ __all__ = ["figures", "quick_figures"]
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["modelnet", "dos"])
 def test_a_run_of_an_earlier_version_goes_on(program, tmp_path):
     training = Training(tmp_path, program)  # for its data

@@ -56,6 +56,7 @@ def trained(make, name, end=None, **options):
     return parts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "accumulate", "batch"), [(0, 1, 1), (1, 2, 3), (2, 1, 3)])
 def test_a_training_that_is_killed_within_an_epoch_goes_on_there(build, workers, accumulate, batch):
     options = {"max_epochs": 2, "schedule": "plateau", "learning_rate": 1e-2, "patience": 0, "threshold": 0.9}
@@ -69,6 +70,7 @@ def test_a_training_that_is_killed_within_an_epoch_goes_on_there(build, workers,
     assert_same_end(build, straight, broken, **shared)
 
 
+@pytest.mark.slow
 def test_a_training_of_the_dos_goes_on_within_an_epoch_with_its_norms_frozen(build_dos):
     options = {"kind": "agni", "max_epochs": 3, "freeze_norms": 0.3, "schedule": "one_cycle", "beta": 0.1}
 

@@ -39,7 +39,7 @@ def test_a_cloud_has_equal_axes_and_is_drawn_from_far_to_near() -> None:
     points = np.random.default_rng(0).normal(size=(50, 3)) * [1, 2, 3] + 5
     axes = draw_cloud(points, values=np.arange(50) - 20.0, value_name="number", title="a cloud")
     spans = [np.ptp(limits) for limits in (axes.get_xlim(), axes.get_ylim(), axes.get_zlim())]
-    np.testing.assert_allclose(spans, spans[0])
+    np.testing.assert_allclose(spans, spans[0], **ROUNDED)
     assert len(axes.figure.axes) == 2 and axes.get_title() == "a cloud"
     with pytest.raises(InputError, match="49 for 50 points"):
         draw_cloud(points, values=np.zeros(49))
@@ -54,7 +54,7 @@ def test_vertices_without_a_value_are_not_drawn() -> None:
     axes = draw_features(values, on="vertices")
     found = np.array(axes.collections[0]._offsets3d).T
     wanted = icosphere(1).vertices[[4, 9]] * 2 / 3
-    np.testing.assert_allclose(found[np.argsort(found[:, 0])], wanted[np.argsort(wanted[:, 0])])
+    np.testing.assert_allclose(found[np.argsort(found[:, 0])], wanted[np.argsort(wanted[:, 0])], **ROUNDED)
 
 
 def test_a_map_has_the_value_of_the_nearest_vertex() -> None:

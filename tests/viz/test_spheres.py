@@ -24,7 +24,7 @@ def segments(axes, name: str) -> np.ndarray:
     """Return the lines (L, 2, 3) of a kind of edge, which have its colour."""
     colour = matplotlib.colors.to_rgba(spheres.COLOURS[name])
     items = [item for item in axes.collections if hasattr(item, "_segments3d")]
-    found = [item._segments3d for item in items if np.allclose(item.get_colors()[0], colour)]
+    found = [item._segments3d for item in items if np.allclose(item.get_colors()[0], colour, **ROUNDED)]
     return np.concatenate(found)
 
 
@@ -86,7 +86,7 @@ def test_faces_are_coloured_by_their_values() -> None:
     axes = draw_features(values)
     outer, inner = axes.collections
     for item, value in ((outer, 1.0), (inner, 0.0)):
-        np.testing.assert_allclose(np.unique(item.get_facecolor(), axis=0), [plt.get_cmap("viridis")(value)])
+        np.testing.assert_allclose(np.unique(item.get_facecolor(), axis=0), [plt.get_cmap("viridis")(value)], **ROUNDED)
     with pytest.raises(ValueError, match="40 is no icosphere's number of vertices"):
         draw_features(values[:, :40])
     with pytest.raises(InputError, match=r"1 values that are not finite, the first at \(0, 5\)"):

@@ -21,7 +21,7 @@ from csgnn_dgl.tasks.classification.answers import answer_text, answer_values, a
 from csgnn_dgl.tasks.classification.given import clouds_of, files_of
 from csgnn_dgl.tasks.classification.prediction import predict_clouds
 from csgnn_dgl.tasks.classification.trained import TrainedClassifier, load_classifier
-from tests.tolerances import EXACT, ROUNDED, approx
+from tests.tolerances import COARSE, EXACT, ROUNDED, TOLERANCE, approx
 
 TETRAHEDRON = "OFF\n4 4 0\n0 0 0\n1 0 0\n0 1 0\n0 0 1\n3 0 2 1\n3 0 1 3\n3 0 3 2\n3 1 2 3\n"
 
@@ -66,7 +66,7 @@ def test_one_file_gives_one_prediction_and_a_folder_all_of_its_files(shipped, fo
     many = csgnn_dgl.classify(folder, "builtin-small")
     assert [found.name for found in many] == ["deep/chair.npy", "mesh.off", "mug.xyz"]
     assert [many[0].label, many[2].label] == ["chair", "mug"]
-    np.testing.assert_allclose(many[0].probabilities, one.probabilities, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(many[0].probabilities, one.probabilities, **TOLERANCE[torch.float32])
     assert "passed over .md (1)" in caplog.text
     listed = csgnn_dgl.classify([folder / "mug.xyz", folder / "deep"], shipped)
     assert [found.label for found in listed] == ["mug", "chair"]
@@ -80,7 +80,7 @@ def test_probabilities_are_those_of_the_logits_over_the_temperature(shipped, fol
     found = csgnn_dgl.classify(file, shipped)
     assert shipped.temperature != 1.0
     wanted = torch.exp(logits / shipped.temperature)[0]
-    np.testing.assert_allclose(found.probabilities, wanted / wanted.sum(), rtol=1e-6)
+    np.testing.assert_allclose(found.probabilities, wanted / wanted.sum(), **TOLERANCE[torch.float32])
     np.testing.assert_array_equal(found.points, points[0])
 
 
@@ -89,13 +89,13 @@ def test_points_are_taken_in_any_unit_place_and_number(shipped):
     one = csgnn_dgl.classify(points, shipped)
     far = csgnn_dgl.classify(torch.from_numpy(1000 * points.astype(np.float64) + 5), shipped)
     assert one.label == far.label == "table"
-    np.testing.assert_allclose(far.probabilities, one.probabilities, atol=1e-4)
+    np.testing.assert_allclose(far.probabilities, one.probabilities, **COARSE)
     several = csgnn_dgl.classify([points, points[:700], np.concatenate([points, points])], shipped)
     assert [found.name for found in several] == ["cloud 0", "cloud 1", "cloud 2"]
     assert {found.label for found in several} == {"table"}
     assert len(csgnn_dgl.classify(np.stack([points, points]), shipped)) == 2
     turned = np.stack([points[:, 0], points[:, 2], -points[:, 1]], axis=-1)  # y up
-    np.testing.assert_allclose(csgnn_dgl.classify(turned, shipped, up_axis="y").points, one.points, atol=1e-6)
+    np.testing.assert_allclose(csgnn_dgl.classify(turned, shipped, up_axis="y").points, one.points, **ROUNDED)
 
 
 def test_a_training_shape_is_near_to_its_own_kind(shipped):
@@ -125,7 +125,7 @@ def test_a_network_alone_is_asked_as_it_is(caplog):
     found = csgnn_dgl.classify(points, model)
     assert (found.label, found.class_names) == ("class 1", ("class 0", "class 1", "class 2"))
     widths = 4 * found.points.std(axis=0, ddof=1)
-    np.testing.assert_allclose(found.probabilities, np.exp(widths) / np.exp(widths).sum(), rtol=1e-5)
+    np.testing.assert_allclose(found.probabilities, np.exp(widths) / np.exp(widths).sum(), **TOLERANCE[torch.float32])
     assert (found.deviation, found.nearest, found.rotated) == (None, (), None)
     assert not found.is_outside
     assert "deviation" not in answer_text(found) + answers_table([found])
@@ -158,7 +158,7 @@ def test_every_classifier_shows_what_its_last_layer_gets(kind, options):
     points = torch.randn(2, getattr(model, "num_points", 64), 3)
     logits, embeddings = trained.answer(points)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear) and layer.out_features == 5][-1]
-    np.testing.assert_allclose(last(embeddings.float()).detach(), logits, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(last(embeddings.float()).detach(), logits, **TOLERANCE[torch.float32])
     assert not any(layer._forward_pre_hooks for layer in model.modules())
 
 

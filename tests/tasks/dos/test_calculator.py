@@ -14,7 +14,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.tasks.dos import TrainedDOS
 from csgnn_dgl.tasks.dos.calculator import DOSCalculator
 from tests.models.dos.molecules import CELL, PERIODIC, positions, small
-from tests.tolerances import NUMERIC, TOLERANCE, approx
+from tests.tolerances import GRADCHECK, NUMERIC, TOLERANCE, approx
 
 KINDS: dict[str, dict[str, Any]] = {
     "agni": {},
@@ -41,7 +41,7 @@ def test_forces_are_the_gradients_of_the_band_energy(kind):
     atoms.calc = DOSCalculator(trained(kind))
     forces = atoms.get_forces()
     assert abs(forces).max() > 1e-3
-    np.testing.assert_allclose(forces, calculate_numerical_forces(atoms, eps=1e-4), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(forces, calculate_numerical_forces(atoms, eps=1e-4), **GRADCHECK)
     np.testing.assert_allclose(forces.sum(axis=0), np.zeros(3), **TOLERANCE[torch.float64])
 
 
