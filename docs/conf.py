@@ -34,7 +34,7 @@ html_title = f"csgnn_dgl {version}"
 html_copy_source = False
 html_show_sourcelink = False
 
-nb_execution_mode = "off"  # the tests run the notebooks; here they stand as they are stored
+nb_execution_mode = "off"  # tox -e notebooks runs them; here they stand as they are stored
 myst_heading_anchors = 4  # headings have the names that code hosts give them
 myst_enable_extensions = ["dollarmath"]
 
