@@ -1,14 +1,20 @@
 """Point clouds whose points are labelled too: with the part of the shape that each lies on."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -69,7 +75,7 @@ class PartClouds(PointClouds):
         """Number of parts of all classes."""
         return len(self.part_names)
 
-    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "PartClouds":
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         """Return the shapes at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         names = tuple(self.names[i] for i in chosen) if self.names else ()

@@ -1,13 +1,19 @@
 """Labelled point clouds in memory: what every reader returns and every data set serves."""
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from csgnn_dgl.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 SMALLEST_EXTENT = 1e-15
 LARGEST_COORDINATE = 1e15
@@ -143,7 +149,7 @@ class PointClouds:
         """Number of classes, with or without shapes in this set."""
         return len(self.class_names)
 
-    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> "PointClouds":
+    def subset(self, indices: Sequence[int] | NDArray[np.int64]) -> Self:
         """Return the shapes at `indices`, in that order."""
         chosen = np.asarray(indices, dtype=np.int64)
         names = tuple(self.names[i] for i in chosen) if self.names else ()
@@ -151,7 +157,7 @@ class PointClouds:
         points, labels = self.points[chosen], self.labels[chosen]
         return dataclasses.replace(self, points=points, labels=labels, names=names, features=shown)
 
-    def named(self, names: Sequence[str], source: str) -> "PointClouds":
+    def named(self, names: Sequence[str], source: str) -> PointClouds:
         """Return the shapes of these names, in their order here.
 
         Parameters

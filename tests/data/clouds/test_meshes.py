@@ -347,3 +347,11 @@ def test_any_mesh_reads_the_same_in_text_and_binary_stl(mesh: Any, tail: bytes, 
         for content in contents:
             (Path(folder) / "a.stl").write_bytes(content)
             same(Path(folder) / "a.stl", vertices, faces)
+
+
+@pytest.mark.parametrize("order", ["ascii", "binary_little_endian"])
+def test_only_whole_numbers_name_vertices(tmp_path: Path, order: str) -> None:
+    for corner, shown in ((float("nan"), "nan"), (1e300, "1e[+]300"), (1.5, "1.5")):
+        (tmp_path / "a.ply").write_bytes(ply(order, ("double", "uchar", "double"), [[0, corner, 2]]))  # type: ignore[list-item]
+        with pytest.raises(InputError, match=f"a.ply: .*vertex_indices have {shown}, which is no whole number"):
+            read(tmp_path / "a.ply")

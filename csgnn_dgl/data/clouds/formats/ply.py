@@ -93,7 +93,16 @@ def _faces(path: Path, vertices: NDArray[np.float64], table: dict[str, dict[str,
     corners, sizes = lists
     if len(sizes) == 0:
         return None
-    return triangulated(vertices, corners, sizes)
+    return triangulated(vertices, _whole(corners), sizes)
+
+
+def _whole(corners: NDArray[Any]) -> NDArray[np.int64]:
+    """Return the numbers of vertices as int64, from any kind of number that a file can hold."""
+    if corners.dtype.kind == "f":
+        wrong = ~((np.abs(corners) < 2.0**53) & (np.floor(corners) == corners))
+        if wrong.any():
+            raise ValueError(f"vertex_indices have {corners[wrong][0]}, which is no whole number")
+    return corners.astype(np.int64)
 
 
 def _strips(vertices: NDArray[np.float64], table: dict[str, dict[str, Any]]) -> NDArray[np.int64] | None:
@@ -101,7 +110,7 @@ def _strips(vertices: NDArray[np.float64], table: dict[str, dict[str, Any]]) -> 
     lists = table.get("tristrips", {}).get("vertex_indices", table.get("tristrips", {}).get("vertex_index"))
     if not isinstance(lists, tuple) or len(lists[0]) < 3:
         return None
-    corners = lists[0].astype(np.int64)
+    corners = _whole(lists[0])
     for end in np.cumsum(lists[1])[:-1][::-1]:
         corners = np.insert(corners, end, -1)
     triples = np.lib.stride_tricks.sliding_window_view(corners, 3)
@@ -175,7 +184,7 @@ class _Words:
                 found[item.name] += self._take(size, element, 0, row)
                 sizes[item.name].append(size)
         return {
-            item.name: (np.array(found[item.name], np.float64).astype(np.int64), np.array(sizes[item.name], np.int64))
+            item.name: (np.array(found[item.name], np.float64), np.array(sizes[item.name], np.int64))
             if item.count
             else np.array(found[item.name], dtype=np.float64)
             for item in element.properties
@@ -217,7 +226,7 @@ class _Bytes:
                 self.place += element.rows * dtype.itemsize
                 return {
                     item.name: (
-                        rows[item.name].astype(np.int64).ravel(),
+                        rows[item.name].ravel(),
                         np.full(element.rows, lengths[item.name], dtype=np.int64),
                     )
                     if item.count
@@ -252,7 +261,7 @@ class _Bytes:
                 self.place += size * np.dtype(item.kind).itemsize
                 sizes[item.name].append(size)
         return {
-            item.name: (np.concatenate(found[item.name]).astype(np.int64), np.array(sizes[item.name], dtype=np.int64))
+            item.name: (np.concatenate(found[item.name]), np.array(sizes[item.name], dtype=np.int64))
             if item.count
             else np.concatenate(found[item.name]).astype(np.float64)
             for item in element.properties
