@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping.environments import Environments
-from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, Output, make_output
+from csgnn_dgl.models.dos.base import DOS_MODELS, FeatureModel, Output, make_output
 from csgnn_dgl.nn.moments import Moments
 from csgnn_dgl.nn.norm import NormReLU
 
@@ -150,7 +150,7 @@ class Standardise(nn.Module):
 
 
 @DOS_MODELS.register("agni")
-class AGNI(DOSModel):
+class AGNI(FeatureModel):
     """AGNI fingerprints and a dense network (del Rio et al. 2020), for the same target as CSGNNDOS.
 
     The standardised fingerprints go through three linear layers with batch norm and ReLU, and a

@@ -94,15 +94,6 @@ class DOSModel(Model, ABC):
             if isinstance(module, NormReLU):
                 module.momentum = MOMENTUM
 
-    def atom_features(self, environments: Environments) -> Tensor:
-        """Return what `output` makes the DOS of: (N, channels) features of the atoms; see `atom_dos`."""
-        raise NotImplementedError(f"{type(self).__name__} does not tell its features from its output")
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether the DOS of a snapshot is linear in the mean features of its atoms, and a Fermi level predicted."""
-        return isinstance(getattr(self, "output", None), LinearOutput)  # some have none
-
     @abstractmethod
     def atom_dos(self, environments: Environments) -> Tensor:
         """Predict what each atom contributes to the DOS.
@@ -142,21 +133,14 @@ class DOSModel(Model, ABC):
         Returns
         -------
         torch.Tensor
-            (num_snapshots, num_bins) states per eV and atom; (num_snapshots, num_bins + 1) if `is_linear`.
+            (num_snapshots, num_bins) states per eV and atom.
 
         Raises
         ------
         ValueError
             If `snapshot` is of another length, or a snapshot has no atom.
         """
-        if not self.is_linear:
-            return _means(self.atom_dos(environments), snapshot, num_snapshots)
-        assert isinstance(self.output, LinearOutput)
-        return self.output.with_level(self.mean_features(environments, snapshot, num_snapshots))
-
-    def mean_features(self, environments: Environments, snapshot: Tensor, num_snapshots: int) -> Tensor:
-        """Return the means (num_snapshots, channels) of `atom_features` over the atoms of snapshots; see `forward`."""
-        return _means(self.atom_features(environments), snapshot, num_snapshots)
+        return _means(self.atom_dos(environments), snapshot, num_snapshots)
 
     @torch.no_grad()
     def start_from(self, dos_per_atom: Tensor) -> None:
@@ -178,10 +162,6 @@ class DOSModel(Model, ABC):
         ValueError
             If the shape is another.
         """
-        if isinstance(self.output, LinearOutput):
-            nn.init.zeros_(self.output.bins.weight)
-            self.output.bins.bias.copy_(dos_per_atom.mean(dim=0))
-            return
         if dos_per_atom.dim() != 2 or dos_per_atom.shape[1] != self.num_bins or len(dos_per_atom) == 0:
             raise ValueError(f"DOS of shape (S, {self.num_bins}) with S > 0 expected, got {tuple(dos_per_atom.shape)}")
         _, sizes, components = torch.linalg.svd(
@@ -247,6 +227,43 @@ class DOSOutput(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             bins = self.norm(self.bins(features.to(self.bins.weight.dtype)))
             return self.smoothing(bins[:, None]).relu().mean(dim=1)
+
+
+class FeatureModel(DOSModel):
+    """A model that makes features of the atoms first, and of them the DOS by its `output`.
+
+    Where `output` is a `LinearOutput`, it predicts the Fermi level, too: a call returns (num_snapshots, num_bins + 1).
+    """
+
+    output: DOSOutput | LinearOutput
+
+    @abstractmethod
+    def atom_features(self, environments: Environments) -> Tensor:
+        """Return what `output` makes the DOS of: (N, channels) features of the atoms; see `atom_dos`."""
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the DOS of a snapshot is linear in the mean features of its atoms, and a Fermi level predicted."""
+        return isinstance(self.output, LinearOutput)
+
+    def forward(self, environments: Environments, snapshot: Tensor, num_snapshots: int) -> Tensor:
+        """Predict the DOS of snapshots, and behind it the Fermi level in eV if `is_linear`; see `DOSModel`."""
+        if not isinstance(self.output, LinearOutput):
+            return super().forward(environments, snapshot, num_snapshots)
+        return self.output.with_level(self.mean_features(environments, snapshot, num_snapshots))
+
+    def mean_features(self, environments: Environments, snapshot: Tensor, num_snapshots: int) -> Tensor:
+        """Return the means (num_snapshots, channels) of `atom_features` over the atoms of snapshots; see `forward`."""
+        return _means(self.atom_features(environments), snapshot, num_snapshots)
+
+    @torch.no_grad()
+    def start_from(self, dos_per_atom: Tensor) -> None:
+        """Make an untrained model predict the mean DOS; see `DOSModel`. A linear output predicts nothing else."""
+        if not isinstance(self.output, LinearOutput):
+            super().start_from(dos_per_atom)
+            return
+        nn.init.zeros_(self.output.bins.weight)
+        self.output.bins.bias.copy_(dos_per_atom.mean(dim=0))
 
 
 class LinearOutput(nn.Module):

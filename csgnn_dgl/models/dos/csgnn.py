@@ -16,7 +16,7 @@ from csgnn_dgl.mapping import NEIGHBOUR_MAPPINGS
 from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.mapping.neighbours import Shells
 from csgnn_dgl.models.dos.agni import Standardise
-from csgnn_dgl.models.dos.base import DOS_MODELS, DOSModel, Output, make_output
+from csgnn_dgl.models.dos.base import DOS_MODELS, FeatureModel, Output, make_output
 from csgnn_dgl.models.encoder import ConcentricEncoder, MakeConv
 from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.nn.forms import Form
@@ -26,7 +26,7 @@ from csgnn_dgl.nn.norm import NormReLU
 
 
 @DOS_MODELS.register("csgnn")
-class CSGNNDOS(DOSModel):
+class CSGNNDOS(FeatureModel):
     """Concentric spherical GNN that predicts each atom's share of the DOS (Sec. 4.2, Fig. 7, A.3).
 
     Neighbours within the cutoff are mapped to the grid's shells as 1/d, see `mapping`. At every level but the

@@ -15,7 +15,7 @@ from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid, band_energy_per_atom, d
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping.environments import Environments
 from csgnn_dgl.models import DOSModel, StructureMean
-from csgnn_dgl.models.dos.base import LinearOutput
+from csgnn_dgl.models.dos.base import FeatureModel, LinearOutput
 
 CHEMICAL_ACCURACY = 0.043
 """1 kcal/mol, in eV: the accuracy per atom that Table 2 counts structures by."""
@@ -182,15 +182,14 @@ def predict_atoms(
         with a linear output, else float32.
     """
     device = next(network.parameters()).device
-    output = getattr(network, "output", None)
     electrons = iter(electrons_per_atom)
 
     def together(parts: list[Environments]) -> Iterable[Tensor]:
         joined, sizes = Environments.join(parts).to(device), [len(part) for part in parts]
         with torch.no_grad():
-            if not isinstance(output, LinearOutput):
+            if not (isinstance(network, FeatureModel) and isinstance(network.output, LinearOutput)):
                 return network.atom_dos(joined).cpu().split(sizes)
-            found = output.with_level(network.atom_features(joined)).cpu().double().split(sizes)
+            found = network.output.with_level(network.atom_features(joined)).cpu().double().split(sizes)
             return [filled(rows, next(electrons, None)) for rows in found]
 
     def filled(rows: Tensor, count: float | None) -> Tensor:

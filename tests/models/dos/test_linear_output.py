@@ -8,7 +8,7 @@ import torch
 
 from csgnn_dgl.geometry import random_rotations
 from csgnn_dgl.mapping import Environments
-from csgnn_dgl.models.dos.base import LinearOutput
+from csgnn_dgl.models.dos.base import FeatureModel, LinearOutput
 from tests.models.dos.molecules import batch, small
 from tests.tolerances import TOLERANCE
 
@@ -47,6 +47,7 @@ def test_the_dos_of_a_snapshot_is_linear_in_its_mean_features(kind):
     changes: dict[str, Any] = {"mapping": "gaussian", "frame": "bonds"} if kind == "csgnn" else {}
     model = small(kind, output="linear", **changes)
     environments, snapshot = batch()
+    assert isinstance(model, FeatureModel) and isinstance(model.output, LinearOutput)
     features = model.mean_features(environments, snapshot, 3)
     found = model(environments, snapshot, 3)
     torch.testing.assert_close(found, model.output.with_level(features), **TOLERANCE[torch.float64])

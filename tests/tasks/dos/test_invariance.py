@@ -15,6 +15,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry.rotations import rotations_about
 from csgnn_dgl.mapping import find_environments
 from csgnn_dgl.models import AGNI, DOS_MODELS
+from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.symmetry import ANGLES
 from csgnn_dgl.tasks.dos.figures import LOWEST, invariance_figure
 from csgnn_dgl.tasks.dos.invariance import Change, Invariance, measure_invariance, permuted, repeated, rotated
@@ -114,6 +115,7 @@ class Heights(AGNI):
 
 def test_what_is_not_invariant_is_seen():
     network = Heights(num_widths=3, hidden=8, cutoff=CUTOFF, num_bins=9).double()
+    assert isinstance(network.output, DOSOutput)
     torch.nn.init.constant_(network.output.norm.bias, 1.0)
     result = measure_invariance(network, from_atoms(sheet(6, 0), GRID))
     for change in result.changes:
