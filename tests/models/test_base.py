@@ -96,7 +96,8 @@ def test_a_model_is_found_by_its_file_alone(tmp_path: Path, monkeypatch: pytest.
     toybox.MODELS = models = Registry[Classifier]("classification", "toy", "toybox")
     (folder / "bag.py").write_text(
         "from csgnn_dgl.models import Classifier\nfrom toybox import MODELS\n"
-        "@MODELS.register('bag')\nclass Bag(Classifier):\n    pass\n"
+        "@MODELS.register('bag')\nclass Bag(Classifier):\n"
+        "    def forward_points(self, points):\n        return points\n"
     )
     assert "toybox.bag" not in sys.modules
     assert list(models) == ["bag"]

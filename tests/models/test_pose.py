@@ -57,7 +57,7 @@ def model(name, pose, **config):
 
 
 @pytest.mark.parametrize("pose", ["principal", "principal24"])
-@pytest.mark.parametrize("name", ["csgnn", "pointnet", "sfcnn", "riconv"])
+@pytest.mark.parametrize("name", ["csgnn", "csgnn_mixed", "pointnet", "sfcnn", "riconv"])
 def test_a_posed_model_answers_alike_under_any_rotation(name, pose, dtype):
     network, points = model(name, pose).to(dtype), clouds()
     assert network.symmetry == "SO3"
@@ -172,5 +172,17 @@ def test_what_cannot_be_posed_is_refused():
         Own(pose="upright")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="smoothing must be at least 0 and below 1, not 1"):
         Own(smoothing=1)
-    with pytest.raises(NotImplementedError, match="Classifier has neither forward_points nor forward"):
-        Classifier()(torch.rand(1, 4, 3))
+    with pytest.raises(TypeError, match="Classifier does not say how it classifies; give it a method forward_points"):
+        Classifier()
+
+
+def test_what_points_carry_stays_beside_them():
+    points = torch.cat([clouds(), torch.rand(3, 64, 2, dtype=torch.float64)], dim=2)
+    network = model("csgnn", "principal", num_features=2)
+    with torch.no_grad():
+        wanted = network(points)
+        for rotation in ROTATIONS[:4]:
+            turned = torch.cat([points[..., :3] @ rotation.T, points[..., 3:]], dim=2)
+            torch.testing.assert_close(network(turned), wanted, **TOLERANCE[torch.float64])
+        assert (network(torch.cat([points[..., :3], points[..., 3:].flip(1)], dim=2)) - wanted).abs().max() > 1e-6
+    assert torch.equal(network.pose_for_training(points)[..., 3:], points[..., 3:])

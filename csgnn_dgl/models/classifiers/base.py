@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -55,6 +56,7 @@ class Classifier(Model):
     """
 
     registry = CLASSIFIERS
+    forward_points: Callable[[Tensor], Tensor]
     class_names: tuple[str, ...] = ()
     one_graph: ClassVar[bool] = True
 
@@ -65,6 +67,8 @@ class Classifier(Model):
         if not 0 <= smoothing < 1:
             raise ValueError(f"smoothing must be at least 0 and below 1, not {smoothing!r}")
         self.num_classes, self.pose, self.smoothing = num_classes, pose, smoothing
+        if type(self).forward is Classifier.forward and not hasattr(self, "forward_points"):
+            raise TypeError(f"{type(self).__name__} does not say how it classifies; give it a method forward_points")
         if pose != "none":
             if type(self).forward is not Classifier.forward:
                 raise ValueError(
@@ -74,17 +78,14 @@ class Classifier(Model):
             self._turns = turns(pose, type(self).symmetry)
             self.symmetry = "SO3"
 
-    def forward_points(self, points: Tensor) -> Tensor:
-        """Classify point clouds (B, N, 3) as they are: logits (B, num_classes)."""
-        raise NotImplementedError(f"{type(self).__name__} has neither forward_points nor forward")
-
     def forward(self, points: Tensor) -> Tensor:
         """Classify point clouds, in their pose if the model has one.
 
         Parameters
         ----------
         points
-            (B, N, 3) positions, any unit of length.
+            (B, N, 3) positions, any unit of length; behind them whatever else the model takes of each point, which
+            stays as it is.
 
         Returns
         -------
@@ -99,16 +100,17 @@ class Classifier(Model):
         """
         if self.pose == "none" or self.training:
             return self.forward_points(self.pose_for_training(points))
-        points = posed(scale_to_unit_ball(points))
-        rotations = torch.as_tensor(self._turns, dtype=points.dtype, device=points.device)
-        logits = [self.forward_points(points @ rotation.mT) for rotation in rotations]
+        positions = posed(scale_to_unit_ball(points[..., :3]))
+        rotations = torch.as_tensor(self._turns, dtype=positions.dtype, device=positions.device)
+        logits = [self.forward_points(_with_positions(points, positions @ rotation.mT)) for rotation in rotations]
         return torch.stack(logits).mean(dim=0)
 
     def pose_for_training(self, points: Tensor) -> Tensor:
         """Return the clouds in the pose that a training step sees; without a pose, as they are."""
         if self.pose == "none":
             return points
-        return posed_for_training(scale_to_unit_ball(points), torch.as_tensor(self._turns))
+        positions = posed_for_training(scale_to_unit_ball(points[..., :3]), torch.as_tensor(self._turns))
+        return _with_positions(points, positions)
 
     def loss(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return what a training step minimises, and the logits.
@@ -140,3 +142,8 @@ class Classifier(Model):
         true = logs.gather(1, labels[:, None]).squeeze(1)
         others = (logs.sum(dim=1) - true) / max(self.num_classes - 1, 1)
         return -((1 - self.smoothing) * true + self.smoothing * others).mean()
+
+
+def _with_positions(points: Tensor, positions: Tensor) -> Tensor:
+    """Return points (B, N, 3 + K) with other positions (B, N, 3)."""
+    return positions if points.shape[-1] == 3 else torch.cat([positions, points[..., 3:]], dim=-1)

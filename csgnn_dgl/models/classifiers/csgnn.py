@@ -30,6 +30,45 @@ DEPTHS = {
 }
 
 
+def level_widths(level: int, base_width: int) -> list[tuple[list[int], list[int]]]:
+    """Return the widths of Fig. 4 for each level from the finest: those of intra-sphere and of radial convolutions.
+
+    Raises
+    ------
+    ValueError
+        If there are none for the level.
+    """
+    if level not in DEPTHS:
+        raise ValueError(f"level must be one of {', '.join(map(str, DEPTHS))}, not {level!r}")
+    depths = enumerate(zip(*DEPTHS[level], strict=True))
+    return [
+        (num_intra * [8 * base_width * 2**depth], num_radial * [16 * base_width * 2**depth])
+        for depth, (num_intra, num_radial) in depths
+    ]
+
+
+def dense_head(channels: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """Return the three linear layers of Fig. 4, from features (B, channels) to logits (B, num_classes).
+
+    Raises
+    ------
+    ValueError
+        If `dropout` is not at least 0 and below 1.
+    """
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
+    return nn.Sequential(
+        SharedDropout(dropout),
+        nn.Linear(channels, 512),
+        NormReLU(512),
+        SharedDropout(dropout),
+        nn.Linear(512, 256),
+        NormReLU(256),
+        SharedDropout(dropout),
+        nn.Linear(256, num_classes),
+    )
+
+
 @CLASSIFIERS.register("csgnn")
 class CSGNN(Classifier):
     """Concentric spherical GNN that classifies point clouds (Fig. 4).
@@ -116,21 +155,14 @@ class CSGNN(Classifier):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if level not in DEPTHS:
-            raise ValueError(f"level must be one of {', '.join(map(str, DEPTHS))}, not {level!r}")
+        widths = level_widths(level, base_width)
         check_counts(channels=channels, base_width=base_width, num_points=num_points)
         check_counts(0, num_features=num_features)
         self.num_features = num_features
         if mapping not in MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}, not {mapping!r}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         self.num_points = num_points
         self.mapping = MAPPINGS[mapping](level, num_spheres, channels, threshold)
-        widths = []
-        for depth, (num_intra, num_radial) in enumerate(zip(*DEPTHS[level], strict=True)):
-            width = 8 * base_width * 2**depth
-            widths.append((num_intra * [width], num_radial * [2 * width]))
         self.encoder = ConcentricEncoder(
             level,
             num_spheres,
@@ -144,16 +176,7 @@ class CSGNN(Classifier):
             make_intra,
             make_radial,
         )
-        self.head = nn.Sequential(
-            SharedDropout(dropout),
-            nn.Linear(sum(self.encoder.out_channels), 512),
-            NormReLU(512),
-            SharedDropout(dropout),
-            nn.Linear(512, 256),
-            NormReLU(256),
-            SharedDropout(dropout),
-            nn.Linear(256, self.num_classes),
-        )
+        self.head = dense_head(sum(self.encoder.out_channels), self.num_classes, dropout)
 
     def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.

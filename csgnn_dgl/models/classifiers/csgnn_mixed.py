@@ -15,8 +15,7 @@ from csgnn_dgl.graphs.mixed import MixedLevel, MixedPooling, levels_by_radius
 from csgnn_dgl.mapping import MAPPINGS
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.classifiers.base import CLASSIFIERS, Classifier
-from csgnn_dgl.models.classifiers.csgnn import DEPTHS
-from csgnn_dgl.nn.dropout import SharedDropout
+from csgnn_dgl.models.classifiers.csgnn import dense_head, level_widths
 from csgnn_dgl.nn.mixed import MixedIntraConv, MixedPool, MixedRadialConv
 from csgnn_dgl.nn.norm import NormReLU
 
@@ -72,13 +71,10 @@ class MixedCSGNN(Classifier):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if level not in DEPTHS:
-            raise ValueError(f"level must be one of {', '.join(map(str, DEPTHS))}, not {level!r}")
+        widths = level_widths(level, base_width)
         check_counts(channels=channels, base_width=base_width, num_spheres=num_spheres)
         if mapping not in MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}, not {mapping!r}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         own = levels_by_radius(level, num_spheres) if levels is None else tuple(levels)
         if len(own) != num_spheres or max(own) != level:
             raise ValueError(
@@ -95,24 +91,14 @@ class MixedCSGNN(Classifier):
             MixedPooling(stage, finest - 1) for stage, finest in zip(stages[:-1], range(level, 0, -1), strict=True)
         )
         self.stages, width_in, total = nn.ModuleList(), channels, 0
-        for depth, (num_intra, num_radial) in enumerate(zip(*DEPTHS[level], strict=True)):
-            width = 8 * base_width * 2**depth
-            self.stages.append(_Stage(width_in, num_intra * [width], num_radial * [2 * width], kernel_size))
-            width_in = 2 * width
+        for intra, radial in widths:
+            self.stages.append(_Stage(width_in, intra, radial, kernel_size))
+            width_in = radial[-1]
             total += width_in
         self.pool = MixedPool()
-        self.head = nn.Sequential(
-            SharedDropout(dropout),
-            nn.Linear(total, 512),
-            NormReLU(512),
-            SharedDropout(dropout),
-            nn.Linear(512, 256),
-            NormReLU(256),
-            SharedDropout(dropout),
-            nn.Linear(256, self.num_classes),
-        )
+        self.head = dense_head(total, self.num_classes, dropout)
 
-    def forward(self, points: Tensor) -> Tensor:
+    def forward_points(self, points: Tensor) -> Tensor:
         """Classify point clouds.
 
         Each cloud is divided by its largest norm. It is not centred. The sum of Eq. 1 is not normalised, so the number

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from csgnn_dgl.errors import check_counts
 from csgnn_dgl.mapping import MAPPINGS, GridReading
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
-from csgnn_dgl.models.classifiers.csgnn import DEPTHS
+from csgnn_dgl.models.classifiers.csgnn import level_widths
 from csgnn_dgl.models.encoder import ConcentricEncoder
 from csgnn_dgl.models.segmenters.base import SEGMENTERS, Segmenter
 from csgnn_dgl.nn.dropout import SharedDropout
@@ -84,18 +84,13 @@ class CSGNNParts(Segmenter):
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
-        if level not in DEPTHS:
-            raise ValueError(f"level must be one of {', '.join(map(str, DEPTHS))}, not {level!r}")
+        widths = level_widths(level, base_width)
         check_counts(channels=channels, base_width=base_width, hidden=hidden)
         if mapping not in MAPPINGS:
             raise ValueError(f"mapping must be one of {', '.join(MAPPINGS)}, not {mapping!r}")
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, not {dropout!r}")
         self.mapping = MAPPINGS[mapping](level, num_spheres, channels, threshold)
-        widths = []
-        for depth, (num_intra, num_radial) in enumerate(zip(*DEPTHS[level], strict=True)):
-            width = 8 * base_width * 2**depth
-            widths.append((num_intra * [width], num_radial * [2 * width]))
         self.encoder = ConcentricEncoder(level, num_spheres, channels, widths, kernel_size, pooling)
         self.readings = nn.ModuleList(GridReading(lower, num_spheres, channels) for lower in range(level, -1, -1))
         self.local = nn.Linear(sum(self.encoder.out_channels), hidden)
