@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanAbsoluteError, Metric
 
 from csgnn_dgl.mapping import PrismMapping
+from csgnn_dgl.mapping.unit_ball import centre_clouds
 from csgnn_dgl.models import ConcentricEncoder, Model, Registry
 from csgnn_dgl.tasks.classification import ModelNetData
 from csgnn_dgl.training import Task, TrainingModule
@@ -55,7 +56,8 @@ class ExtentModule(TrainingModule):
 
     def score(self, split: Literal["validation", "test"], answers: Tensor, items: Tensor) -> Sequence[float]:
         clouds = self.data.test_clouds if split == "test" else self.data.validation_clouds
-        target = self.target(torch.as_tensor(clouds.points)[items])  # which no rotation changes
+        # Batches are centred, and no rotation changes the target.
+        target = self.target(centre_clouds(torch.as_tensor(clouds.points)[items]))
         return [float((view - target).abs().mean()) for view in answers]
 
 
