@@ -89,18 +89,21 @@ def test_after_importing_the_package_all_of_dgl_works_in_silence_and_the_home_fo
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_compiling_dgl_at_its_first_import_is_silent_too(tmp_path: Path) -> None:
     code = "import torch, warnings; warnings.simplefilter('always'); import csgnn_dgl"
     result = run(code, tmp_path, PYTHONPYCACHEPREFIX=str(tmp_path / "compiled"))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_a_first_import_of_dgl_that_failed_is_repaired(tmp_path: Path) -> None:
     result = run(TRY_DGL + "import csgnn_dgl\n" + FACILITIES, tmp_path, DGLBACKEND="pytorch")
     assert result.returncode == 0, result.stderr
     assert result.stdout.endswith("every facility works\n")
 
 
+@pytest.mark.slow
 def test_an_import_that_stops_half_way_is_taken_up_again(tmp_path: Path) -> None:
     # Whatever the release of dgl, the first attempt here ends in the middle, as graphbolt makes 2.1 do.
     half_way = """

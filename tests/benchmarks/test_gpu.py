@@ -20,6 +20,7 @@ for name in ("dgl", "jsonargparse", "lightning", "h5py", "trimesh", "sklearn"):
 """
 
 
+@pytest.mark.slow
 def test_it_runs_without_dgl_and_jsonargparse(tmp_path):
     (tmp_path / "sitecustomize.py").write_text(WITHOUT_PACKAGES)
     environment = {**child_environment(), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}

@@ -131,6 +131,7 @@ def hold(size):
     return before, (held("cpu", peak=False), held("cpu")), len(block)
 
 
+@pytest.mark.slow
 def test_memory_is_that_of_the_process():
     with Worker() as worker:  # alone in its process: nothing else gives memory back meanwhile
         worker(hold, 1 << 20)

@@ -78,6 +78,7 @@ def test_a_format_of_atoms_is_one_module(tmp_path, with_module):
     assert [item.positions[1, 2] for item in found] == [1.55, 1.75]
 
 
+@pytest.mark.slow
 def test_any_name_may_be_the_first_that_is_imported():
     """Readers need each other's modules, which must not go round in a circle, wherever it is entered."""
     program = """

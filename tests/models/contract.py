@@ -231,10 +231,11 @@ def exportable(case: Case) -> tuple[nn.Module, Tensor, int]:
     return OnGrid(model), torch.rand(shape), 2
 
 
+QUICK = ("csgnn", "pointnet")  # compiling takes seconds; the others when slow tests are asked for
 whole = pytest.mark.parametrize(
     "case",
     [
-        case
+        pytest.param(case, marks=() if case.name in QUICK and isinstance(case, Clouds) else pytest.mark.slow)
         for case in CASES
         if getattr(case.kind, "one_graph", isinstance(case, Clouds)) or hasattr(case.kind, "forward_grid")
     ],

@@ -105,6 +105,7 @@ torch.save(module(features).detach(), {str(tmp_path / "logits.pt")!r})
     close(torch.load(tmp_path / "logits.pt"), FromGrid().eval()(make_features(7)))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_onnxruntime_computes_the_same(tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
@@ -246,6 +247,7 @@ def test_a_penalty_on_the_gradient_reaches_every_parameter(form: Any) -> None:
         close(found[1][name] / scale, wanted / scale)
 
 
+@pytest.mark.slow
 def test_the_whole_model_from_points_is_one_graph_and_can_be_exported() -> None:
     torch.manual_seed(2)
     model = CSGNN(**CSGNN.tiny, num_classes=5).double().eval()

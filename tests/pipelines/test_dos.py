@@ -378,6 +378,7 @@ def test_published_configs_are_those_of_the_paper(capsys, name, channels):
     assert content["trainer"]["max_epochs"] == 1500
 
 
+@pytest.mark.slow
 def test_the_program_says_nothing_but_its_own_lines(trained, config, work):
     command = [sys.executable, "-m", "pipelines.dos", "fit", "--config", str(config), "--trainer.max_epochs", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

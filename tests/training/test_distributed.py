@@ -115,6 +115,7 @@ def same(found, wanted, dtype):
     assert found == approx(wanted, **close)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["float64", "one thing and another"])
 def test_every_step_and_epoch_is_that_of_one_process(one, two, variant):
     wanted = one[variant]
@@ -132,6 +133,7 @@ def test_every_step_and_epoch_is_that_of_one_process(one, two, variant):
             torch.testing.assert_close(found["weights"][name], value, **close)
 
 
+@pytest.mark.slow
 def test_every_shape_is_tested_once_and_scores_are_those_of_one_process(one, two):
     wanted = one["float64"]
     for process in two:
@@ -142,6 +144,7 @@ def test_every_shape_is_tested_once_and_scores_are_those_of_one_process(one, two
     torch.testing.assert_close(two[0]["float64"]["probabilities"], wanted["probabilities"], **close)
 
 
+@pytest.mark.slow
 def test_in_float32_rounding_is_all_that_differs(one, two):
     """One epoch at the paper's rate: Adam divides by the gradient's size, so that rounding grows with every step."""
     wanted, found = one["float32"], two[0]["float32"]
@@ -149,6 +152,7 @@ def test_in_float32_rounding_is_all_that_differs(one, two):
     same(found["history"][0]["train/loss"], wanted["history"][0]["train/loss"], torch.float32)
 
 
+@pytest.mark.slow
 def test_both_processes_end_with_the_same_bits(two):
     for variant in VARIANTS:
         first, second = (process[variant] for process in two)

@@ -50,6 +50,7 @@ def entries(shapes_folder):
     ]
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_and_ends_in_the_same_bits_and_failures_leave_the_others_alone(
     entries, tmp_path, monkeypatch
 ):
@@ -112,6 +113,7 @@ def test_minutes_become_epochs_once_and_a_model_that_fails_in_being_timed_is_rep
     assert plan["processors"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_ends_its_processes_and_keeps_whole_epochs(entries, tmp_path):
     sweep = Sweep(tmp_path)
     sweep.begin(entries[:1], Budget(epochs=100_000), {})

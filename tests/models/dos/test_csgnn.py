@@ -287,6 +287,7 @@ def shares(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_processes_cut_their_atoms_into_the_same_number_of_chunks(tmp_path: Path) -> None:
     # torch is imported once, by a server that the processes are forked from
     multiprocessing.get_context("forkserver").set_forkserver_preload([__name__])
