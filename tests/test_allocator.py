@@ -25,6 +25,7 @@ print(kept, faults())
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
+@pytest.mark.slow
 def test_freed_blocks_are_used_again_without_page_faults() -> None:
     output = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split()
     if sys.platform.startswith("linux"):

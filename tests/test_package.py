@@ -68,6 +68,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_the_code_and_all_that_it_reads(wheel: Path) -> None:
     assert wheel.name == f"csgnn_dgl-{csgnn_dgl.__version__}-py3-none-any.whl"
     packed = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}

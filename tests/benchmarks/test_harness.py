@@ -107,6 +107,7 @@ def test_median_and_quartiles():
     }
 
 
+@pytest.mark.slow
 def test_a_worker_is_another_process_that_tells_its_faults():
     with Workers() as workers:
         worker = workers[True]

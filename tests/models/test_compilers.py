@@ -50,7 +50,7 @@ def assert_same_buffers(got: nn.Module, wanted: nn.Module) -> None:
         close(one.double(), other.double())
 
 
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("training", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_compiled_model_has_one_graph_and_the_same_results(training: bool) -> None:
     plain = FromGrid().double().train(training)
     compiled = copy.deepcopy(plain)
@@ -91,6 +91,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_an_exported_model_runs_without_dgl_and_this_package(exported: Path, tmp_path: Path) -> None:
     torch.save(make_features(7), tmp_path / "features.pt")
     program = f"""
@@ -119,7 +120,7 @@ def test_onnxruntime_computes_the_same(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("form", ["auto", "fast"])
+@pytest.mark.parametrize("form", ["auto", pytest.param("fast", marks=pytest.mark.slow)])
 def test_traces_compute_the_same(form: Any, tmp_path: Path) -> None:
     model = FromGrid(form=form).eval()
     trace = torch.jit.trace(model, make_features())

@@ -117,6 +117,7 @@ def test_table4(work, capsys, here):
     assert "ps per MAC" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_startup(work):
     assert main(["startup", "--repeats", "1", "--output", "here"]) == 0
     parts = ["import csgnn_dgl", "first use of CSGNN", "ConcentricGrid", "heterograph of the finest level"]

@@ -188,6 +188,7 @@ def test_structures_that_were_not_trained_on_are_compared_with_the_overall_mean(
     assert [row["name"] for row in rows] == ["agni", "overall mean"]
 
 
+@pytest.mark.slow
 def test_a_structure_can_be_left_out(config, work, capsys):
     for name in STRUCTURES[:2]:
         options = ["--data.holdout", name, "--name", name, "--trainer.max_epochs", "1"]

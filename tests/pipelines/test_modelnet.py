@@ -133,6 +133,7 @@ def test_missing_data_name_the_download_command(failing):
     assert "`python -m pipelines.modelnet download .`" in message
 
 
+@pytest.mark.slow
 def test_resuming_takes_one_flag_and_ends_like_an_uninterrupted_run(trained, tiny_config, work):
     options = ["--config", str(tiny_config), "--trainer.max_epochs", "3"]
     assert main(["fit", *options, "--name", "whole"]) == 0

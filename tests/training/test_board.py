@@ -33,6 +33,7 @@ def trained(shapes_folder, tmp_path, board):
     )
 
 
+@pytest.mark.slow
 def test_the_option_chooses_what_is_shown_and_the_weights_are_the_same_bits(shapes_folder, tmp_path):
     runs = {board: trained(shapes_folder, tmp_path, board) for board in ("none", "scalars", "full")}
     logs = {board: log_of(run.path) for board, run in runs.items()}

@@ -5,7 +5,14 @@ from csgnn_dgl.errors import InputError
 from tests.tiny_training import Stop, assert_same_weights
 
 
-@pytest.mark.parametrize(("schedule", "workers"), [("plateau", 1), ("one_cycle", 2), ("cosine", 0)])
+@pytest.mark.parametrize(
+    ("schedule", "workers"),
+    [
+        ("plateau", 1),
+        pytest.param("one_cycle", 2, marks=pytest.mark.slow),
+        pytest.param("cosine", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build, schedule, workers):
     options = {"schedule": schedule, "learning_rate": 1e-2, "patience": 0, "threshold": 0.9, "minimum_rate": 0.0}
     trainer, straight, data, folder = build("straight", **options)

@@ -82,7 +82,14 @@ def test_a_training_of_the_dos_goes_on_within_an_epoch_with_its_norms_frozen(bui
     assert_same_end(make, straight, broken)
 
 
-@pytest.mark.parametrize(("number", "batch"), [(signal.SIGTERM, 1), (signal.SIGINT, 3), (signal.SIGHUP, None)])
+@pytest.mark.parametrize(
+    ("number", "batch"),
+    [
+        (signal.SIGTERM, 1),
+        pytest.param(signal.SIGINT, 3, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, None, marks=pytest.mark.slow),
+    ],
+)
 def test_a_signal_ends_a_training_at_a_step(build, number, batch):
     options = {"max_epochs": 2, "schedule": "cosine", "learning_rate": 1e-2}
     before = [signal.getsignal(asked) for asked in ASKED]

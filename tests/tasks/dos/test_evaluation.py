@@ -82,6 +82,7 @@ def test_an_empty_prediction_is_named(snapshots):
         score(Prediction("some", dos), snapshots)
 
 
+@pytest.mark.slow
 def test_the_training_means_of_the_built_in_data_are_the_published_reference_point():
     """0.0355 eV/atom and 0.0197 eV: the data card. The Fermi level of the mean DOS is not the mean Fermi level."""
     train, test = carbon_snapshots("train"), carbon_snapshots("test")

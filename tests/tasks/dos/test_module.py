@@ -70,7 +70,7 @@ def test_a_checkpoint_says_what_is_needed_to_use_it(build_dos, snapshots_folder)
     assert description["training"]["seed"] == 5
 
 
-@pytest.mark.parametrize(("kind", "workers"), [("agni", 2), ("csgnn", 0)])
+@pytest.mark.parametrize(("kind", "workers"), [("agni", 2), pytest.param("csgnn", 0, marks=pytest.mark.slow)])
 def test_killed_and_resumed_training_ends_where_an_uninterrupted_one_ends(build_dos, kind, workers):
     options = {"schedule": "one_cycle", "beta": 0.01, "freeze_norms": 0.5, "output_rate": 0.1}
     turned = {"train_rotation": "SO3", "num_workers": workers}
