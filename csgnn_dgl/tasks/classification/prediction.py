@@ -177,7 +177,7 @@ def predict_clouds(model: TrainedClassifier, clouds: Iterable[Cloud], rotations:
     Raises
     ------
     InputError
-        If `rotations` is negative, or a cloud cannot be used.
+        If `rotations` is negative, a cloud cannot be used, or an answer is not finite.
     """
     if rotations < 0:
         raise InputError(f"rotations is {rotations}; give 0 or more")
@@ -192,6 +192,9 @@ def predict_clouds(model: TrainedClassifier, clouds: Iterable[Cloud], rotations:
 def _predicted(model: TrainedClassifier, clouds: Sequence[Cloud], rotations: int) -> list[ShapePrediction]:
     points = transformed(clouds)
     logits, embeddings = model.answer(points)
+    for cloud, answer in zip(clouds, logits, strict=True):
+        if not answer.isfinite().all():
+            raise InputError(f"{cloud.name}: the model's answer is not finite; its numbers overflow, use other weights")
     probabilities = model.probabilities(logits)
     class_names = model.names(logits.shape[1])
     nearest, deviations = _compared(model, embeddings, class_names)

@@ -195,7 +195,7 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
     Raises
     ------
     InputError
-        If a snapshot has an element that the model does not know.
+        If a snapshot has an element that the model does not know, or a predicted DOS is not finite.
     """
     check_elements(snapshots, model.network.elements)
     domain, deviations = model.domain, []
@@ -211,6 +211,11 @@ def predict_snapshots(model: TrainedDOS, snapshots: Snapshots) -> list[DOSPredic
     electrons = [None if item.num_electrons is None else item.num_electrons / item.num_atoms for item in snapshots]
     atoms = predict_atoms(model.network, environments(), electrons, model.grid)
     dos = [found.double().numpy() for found in atoms]
+    for item, found in zip(snapshots, dos, strict=True):
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"{item.name}: the predicted DOS is not finite; the model's numbers overflow, use other weights"
+            )
     predictions = [
         DOSPrediction(item.structure, model.grid, found, item.num_electrons, deviation, largest)
         for item, found, deviation in zip(snapshots, dos, deviations, strict=True)

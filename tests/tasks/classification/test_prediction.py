@@ -38,6 +38,13 @@ class Widths(nn.Module):
         return self.last(points.std(dim=1))
 
 
+def test_an_answer_that_is_not_finite_is_refused():
+    model = Widths()
+    model.register_forward_hook(lambda module, points, logits: logits * torch.inf)
+    with pytest.raises(InputError, match="^cloud: the model's answer is not finite; its numbers overflow"):
+        csgnn_dgl.classify(np.random.default_rng(0).normal(size=(1024, 3)), model)
+
+
 @pytest.fixture(scope="module")
 def shipped():
     """The weights that come with the package."""

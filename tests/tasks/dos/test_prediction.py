@@ -131,6 +131,12 @@ def test_structures_that_cannot_be_used_are_named(network):
         csgnn_dgl.predict_dos(good, "nowhere.ckpt")
 
 
+def test_a_dos_that_is_not_finite_is_refused(network):
+    network.output.register_forward_hook(lambda module, features, dos: dos * torch.inf)
+    with pytest.raises(InputError, match="^atoms: snapshot 0: the predicted DOS is not finite"):
+        csgnn_dgl.predict_dos(toy_atoms("dimer", 1.4), network)
+
+
 def test_predictions_are_written_as_tables_arrays_and_figures(network, tmp_path):
     several = [toy_atoms("dimer", 1.3), toy_atoms("dimer", 1.4), toy_atoms("square", 1.4)]
     parts = [from_atoms(several[:2], source="a/first.extxyz"), from_atoms(several[2:], source="b/second.cif")]
