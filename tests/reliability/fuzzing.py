@@ -266,6 +266,7 @@ def work(numbers: range, queue: Any) -> None:
 
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", module="csgnn_dgl")  # as in all tests
     corpus = seeds()
     for name, (file, content) in corpus.items():  # so that all that is imported is
         with tempfile.TemporaryDirectory() as folder:
