@@ -93,7 +93,7 @@ def _read_folder(
     index: int,
 ) -> Snapshot:
     for kind in (STRUCTURE_FILE, DOS_FILE):
-        if not (folder / kind).is_file():
+        if not os.path.isfile(folder / kind):
             raise InputError(f"{folder / kind}: there is no such file, but snapshot {index} needs it; add it.")
     atoms = read_atoms(folder / STRUCTURE_FILE, "vasp")[-1]
     source, name = folder / DOS_FILE, f"{folder / DOS_FILE}: snapshot {index}"
@@ -106,7 +106,7 @@ def _read_folder(
     else:
         dos = rebin(energies, np.concatenate([[0.0], np.cumsum(values * np.diff(energies))]), grid, name, offset)
     given = facts.get("num_electrons")
-    temperature = re.fullmatch(r"([0-9.]+)\s*K?", folder.parent.name)
+    temperature = re.fullmatch(r"(\d+\.?\d*)\s*K?", folder.parent.name)
     return Snapshot.of(
         atoms,
         num_electrons=electrons_of(atoms.numbers, valences) if given is None else given,
@@ -130,7 +130,7 @@ def _read_split(root: Path, path: Path) -> list[tuple[Path, dict[str, float]]]:
             raise InputError(f"{path}: line {number} has no path structure/temperature/snapshot; give one per line.")
         structure, temperature, snapshot = PurePosixPath(paths[0]).parts[-3:]
         folder = root / structure / temperature / snapshot
-        if not folder.is_dir() and not temperature.endswith("K"):
+        if not os.path.isdir(folder) and not temperature.endswith("K"):
             folder = root / structure / f"{temperature}K" / snapshot
         facts = {}
         for key, cell in zip(header, row, strict=False):

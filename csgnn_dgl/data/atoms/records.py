@@ -349,6 +349,16 @@ def _check_numbers(numbers: ArrayLike, known: Collection[int], name: str) -> Non
         )
 
 
+def _check_atomic_numbers(numbers: NDArray[np.int64], name: str) -> None:
+    from ase.data import chemical_symbols
+
+    wrong = numbers[(numbers < 0) | (numbers >= len(chemical_symbols))]
+    if len(wrong):
+        raise InputError(
+            f"{name} has an atom of number {wrong[0]}; give atomic numbers from 1 to {len(chemical_symbols) - 1}."
+        )
+
+
 def known_electrons(count: float | None, name: str) -> float:
     """Return a number of electrons, or raise InputError, beginning with `name`, where it is None."""
     if count is None:
@@ -434,6 +444,7 @@ def _snapshot(
     if len(atoms) == 0:
         raise InputError(f"{name} has no atoms; remove it.")
     check_occupancy(atoms, name)
+    _check_atomic_numbers(atoms.numbers, name)
     electrons = expected = electrons_of(atoms.numbers, valences)
     charge = _number(info, "charge", name) if "charge" in info else 0.0
     if expected is not None and charge:

@@ -60,13 +60,14 @@ def read_cloud(
         raise InputError(f"{path}: num_points is {num_points}; ask for at least 2 points.")
     if seed < 0:
         raise InputError(f"{path}: seed is {seed}; give a whole number from 0.")
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such file; give a mesh or point file ({_formats()}).")
     rng = np.random.default_rng([seed, zlib.crc32(path.name.encode("utf-8", "surrogateescape"))])
     suffix = path.suffix.lower()
     if suffix not in READERS:
         raise InputError(f"{path}: format {path.suffix or '(no suffix)'!r} is unknown; give one of {_formats()}.")
-    points, faces = READERS[suffix](path)
+    with np.errstate(invalid="ignore"):  # numbers that are none are looked for below
+        points, faces = READERS[suffix](path)
     if faces is None:
         points = _finite_rows(path, points)
     _check_coordinates(path, points)

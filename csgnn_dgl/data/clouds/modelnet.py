@@ -246,7 +246,7 @@ def _read_labels(path: Path) -> NDArray[np.int64]:
 
 def _content(path: Path, wanted: tuple[str, ...]) -> Mapping[str, NDArray[Any]]:
     """Read what is wanted of ``data``, ``label`` and ``name`` of a file, whatever they are called in it."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise InputError(f"{path}: there is no such file, but the list file names it; unpack the archive again.")
     import h5py
 

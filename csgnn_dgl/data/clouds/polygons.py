@@ -31,7 +31,10 @@ def triangulated(vertices: NDArray[np.float64], corners: ArrayLike, sizes: Array
     ValueError
         If a corner is no vertex.
     """
-    corners, sizes = np.asarray(corners, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
+    try:
+        corners, sizes = np.asarray(corners, dtype=np.int64), np.asarray(sizes, dtype=np.int64)
+    except OverflowError:
+        raise ValueError(f"a face names a vertex beyond 2^63, and there are {len(vertices)}") from None
     if len(corners) and not 0 <= corners.min() <= corners.max() < len(vertices):
         wrong = corners[(corners < 0) | (corners >= len(vertices))][0]
         raise ValueError(f"a face names vertex {wrong}, counted from 0, and there are {len(vertices)}")

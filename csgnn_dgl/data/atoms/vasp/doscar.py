@@ -75,7 +75,7 @@ def _count(text: str, lines: list[str], path: Path, last: float) -> int:
     """Return NEDOS; where VASP had no room for it, the rows up to the energy EMAX are counted."""
     if "*" not in text:
         value = one_number(text, path, KIND, "NEDOS in the sixth line")
-        if value != int(value) or value < 1:
+        if not value.is_integer() or value < 1:
             raise InputError(f"{path}: NEDOS in the sixth line is {text.strip()}; give VASP's file.")
         return int(value)
     head = lines[HEAD - 1].strip()

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from csgnn_dgl.bounds import read_bytes
 from csgnn_dgl.data.clouds.endings import check_end
 from csgnn_dgl.data.clouds.polygons import triangulated
-from csgnn_dgl.errors import InputError
+from csgnn_dgl.errors import InputError, reason
 
 HEADER = re.compile(r"(?P<kind>(ST)?C?N?(?P<four>4?)(?P<any>n?)OFF)(?=[\s\d]|\Z)")
 
@@ -42,7 +42,7 @@ def read_off(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     try:
         found = _parse(text)
     except ValueError as error:
-        raise InputError(f"{path}: not a complete OFF file ({error}); export it again.") from None
+        raise InputError(f"{path}: not a complete OFF file ({reason(error)}); export it again.") from None
     check_end(path, content, tell=False)
     return found
 

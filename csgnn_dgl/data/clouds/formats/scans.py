@@ -91,7 +91,7 @@ def read_las(path: Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: LAS and LAZ need laspy; install it: pip install 'laspy[lazrs]'.") from None
     try:
         _check_las(path)
-        cloud = laspy.read(path)
+        cloud = laspy.read(path, laz_backend=laspy.LazBackend.Lazrs)  # in one thread: the others panic at damage
         points = np.asarray(cloud.xyz, dtype=np.float64)
         if len(points) < cloud.header.point_count:
             raise ValueError(f"it ends after {len(points)} of {cloud.header.point_count} points")
