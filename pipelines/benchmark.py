@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tqdm import tqdm
 
@@ -19,18 +19,11 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.harness import Session, describe
 from benchmarks.sizes import SIZES
 from benchmarks.suite import COMMANDS
-from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
+from pipelines.options import Parser
 from pipelines.terminal import guarded, say
 
 REGRESSION = 1
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one sentence and an `InputError`."""
-
-    def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; --help lists the options")
 
 
 def positive(text: str) -> int:

@@ -9,11 +9,11 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from typing import NoReturn
 
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.nn.ops import build, library, twins
 from csgnn_dgl.training.report import markdown_table
+from pipelines.options import Parser
 from pipelines.terminal import guarded, say
 
 PROGRAM = "python -m pipelines.build_kernels"
@@ -25,14 +25,6 @@ under autocast where they save a tenth.
 
 exit code: 0 all is there, 2 it cannot be made, and the error says why
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one sentence and an `InputError`."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the complaint."""
-        raise InputError(f"{message}; --help lists the options")
 
 
 def run(arguments: Sequence[str], program: str) -> int:
