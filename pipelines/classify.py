@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from csgnn_dgl.allocator import keep_large_blocks
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.models.weights import pretrained
 from csgnn_dgl.tasks.classification.answer_figure import training_clouds, write_figures
@@ -19,7 +20,7 @@ from csgnn_dgl.tasks.classification.given import files_of, read_clouds
 from csgnn_dgl.tasks.classification.prediction import predict_clouds
 from csgnn_dgl.tasks.classification.trained import DEFAULT, load_classifier
 from pipelines.options import Parser, add_trust, as_trusted, check_free, device, new_folder
-from pipelines.terminal import USER_ERROR, guarded, say
+from pipelines.terminal import USER_ERROR, complain, guarded, say
 
 PROGRAM = "python -m pipelines.classify"
 FILE = "answers.json"
@@ -53,6 +54,8 @@ def run(arguments: Sequence[str], program: str) -> int:
     """Classify files, tell what was found, and return the exit code: 2 if some files could not be used."""
     options = build_parser(program).parse_args(list(arguments))
     check_free(options.output, FILE)
+    if options.training_data and not options.figure:
+        raise InputError("--training_data is for the shapes in a figure; give --figure too, or leave it out")
     with as_trusted(options):
         model = load_classifier(options.weights, device(options.device))
     files = files_of(options.files)
@@ -73,7 +76,7 @@ def run(arguments: Sequence[str], program: str) -> int:
             file.write_text(text, encoding="utf-8")
         print(f"answers in {folder}", file=sys.stderr)
     for message in failures.values():
-        print(f"error: {message}", file=sys.stderr)
+        complain(message)
     return USER_ERROR if failures else 0
 
 

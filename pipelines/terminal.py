@@ -39,6 +39,12 @@ def say(text: str) -> None:
         sys.stdout.flush()
 
 
+def complain(text: str) -> None:
+    """Print ``error: ...`` on stderr, in one line that any terminal can show."""
+    message = one_sentence(text).encode("utf-8", "backslashreplace").decode("utf-8")
+    print(f"error: {visible(message)}", file=sys.stderr)
+
+
 class Notes(logging.Handler):
     """Prints the notes of the package as ``note: ...`` on stderr, above any progress bar."""
 
@@ -59,15 +65,14 @@ def guarded(program: Callable[[], int]) -> int:
     try:
         return program()
     except InputError as error:
-        message = one_sentence(str(error)).encode("utf-8", "backslashreplace").decode("utf-8")
-        print(f"error: {visible(message)}", file=sys.stderr)
+        complain(str(error))
         return USER_ERROR
     except BrokenPipeError:  # nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{one_sentence(error.strerror or str(error))}", file=sys.stderr)
+        complain(f"{place}{error.strerror or error}")
         return USER_ERROR
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

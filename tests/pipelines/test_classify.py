@@ -57,6 +57,13 @@ def test_many_files_are_a_table_and_broken_ones_are_named(shapes, capsys):
     assert shown.err.count("error: ") == 1 and "broken.off: not a complete OFF file" in shown.err
 
 
+def test_names_of_broken_files_do_not_steer_the_terminal(shapes, capsys):
+    (shapes / "x\x1b[2Jy.off").write_text("OFF\n3 1 0\n")
+    assert main([str(shapes), *SMALL]) == 2
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err and "x\\x1b[2Jy.off: not a complete OFF file" in shown.err
+
+
 def test_json_is_all_that_is_printed(shapes, capsys):
     assert main([str(shapes), "--json", "--output", "out", *SMALL]) == 2
     shown = capsys.readouterr().out
@@ -81,6 +88,7 @@ def test_figures_go_to_a_new_folder(shapes, capsys):
         (["no.off"], "no.off: there is no such file"),
         (["no.off", "--weights", "none"], "'none' is no checkpoint or run folder"),
         (["no.off", "--weights", "dos"], "dos.ckpt holds no classifier"),
+        (["no.off", "--training_data", "data"], "--training_data is for the shapes in a figure; give --figure too"),
         (["no.off", "--device", "nonsense"], "--device nonsense cannot be used here"),
     ],
 )
