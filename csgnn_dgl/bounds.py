@@ -41,6 +41,9 @@ WEIGHTS = 2**30
 CORNERS = 10_000
 """Corners of a polygon that is not convex."""
 
+FACTORIES = ("empty", "zeros", "ones", "full", "rand", "randn")
+"""Operators whose first argument is the shape of what they make."""
+
 
 def scale() -> float:
     """Return what the bounds are multiplied by.
@@ -76,12 +79,15 @@ def check(place: object, what: str, value: float, bound: float) -> None:
         shown = f"{value:,.0f}" if value < 1e15 else f"{value:.3g}"
         raise InputError(
             f"{place}: {what.format(shown)}, more than {bound * scale():,.0f}; it is damaged or was made to fill the "
-            f"memory, or set {VARIABLE} to raise all bounds, as {VARIABLE}={_needed(value, bound):g}."
+            f"memory, else set {VARIABLE} to raise all bounds, as {VARIABLE}={_needed(value, bound):g}."
         )
 
 
 def _needed(value: float, bound: float) -> float:
-    return float(f"{min(1.01 * value / bound, 1e15) + 0.5:.1g}") if value > bound else 1.0
+    """Return the least number of one digit and zeros by which a bound has to be multiplied."""
+    factor = min(max(value / bound, 1.0), 1e15)
+    place = 10 ** math.floor(math.log10(factor))
+    return math.ceil(factor / place) * place
 
 
 def check_announced(place: object, announced: float, size: int) -> None:
@@ -163,7 +169,3 @@ def bounded_tensors(place: object) -> Iterator[None]:
 
     with Counting():
         yield
-
-
-FACTORIES = ("empty", "zeros", "ones", "full", "rand", "randn")
-"""Operators whose first argument is the shape of what they make."""

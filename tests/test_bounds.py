@@ -197,6 +197,12 @@ def test_bounds_are_raised_by_the_environment(monkeypatch):
     bounds.check("level", "{}", 2_621_442, bounds.NODES)
     with pytest.raises(InputError, match="more than 4,000,000"):
         bounds.check("level", "{}", 5_000_000, bounds.NODES)
+    for value in (12, 99.5, 3.2e7):
+        monkeypatch.setenv(bounds.VARIABLE, "1")
+        with pytest.raises(InputError) as refused:
+            bounds.check("level", "{}", value * bounds.NODES, bounds.NODES)
+        monkeypatch.setenv(bounds.VARIABLE, str(refused.value).split(f"{bounds.VARIABLE}=")[1].rstrip("."))
+        bounds.check("level", "{}", value * bounds.NODES, bounds.NODES)
     for wrong in ("much", "0", "nan", "inf"):
         monkeypatch.setenv(bounds.VARIABLE, wrong)
         with pytest.raises(InputError, match=f"CSGNN_BOUNDS is '{wrong}'; give a positive number"):
