@@ -9,6 +9,8 @@ import torch
 from csgnn_dgl.data import BUILTIN_CLASSES
 from csgnn_dgl.data.clouds import shapes
 from csgnn_dgl.models import CSGNNParts
+from csgnn_dgl.tasks.segmentation import report
+from csgnn_dgl.tasks.segmentation.figures import parts_figure
 from csgnn_dgl.training import evaluate, fit
 from pipelines.partseg import main
 from tests.tiny_training import Stop, assert_same_weights
@@ -25,7 +27,7 @@ def few(tmp_path, monkeypatch):
     monkeypatch.setenv("CSGNN_KERNELS", "off")
 
 
-def test_train_test_and_measure(tmp_path, capsys):
+def test_train_test_and_measure(tmp_path, capsys, monkeypatch):
     assert main(["fit", *SMALL, *NETWORK, "--runs", str(tmp_path), "--name", "tiny"]) == 0
     told = capsys.readouterr().out
     assert "validation IoU" in told and "mean IoU by class" in told
@@ -38,6 +40,15 @@ def test_train_test_and_measure(tmp_path, capsys):
     assert model(torch.randn(1, 64, 3)).shape == (1, 64, model.num_parts)
     results = evaluate(folder, consistency=True, data={"test_rotations": ["none"]}, output=str(tmp_path / "again"))
     assert 0 < results.details["consistency"]["share"] <= 1
+    drawn: list[Any] = []
+
+    def draw(*given):
+        drawn.append(given)
+        return parts_figure(*given)
+
+    monkeypatch.setattr(report, "parts_figure", draw)
+    evaluate(folder, trainer={"limit_test_batches": 1}, output=str(tmp_path / "some"))
+    assert len(drawn[0][0]) == 2 * len(BUILTIN_CLASSES) and drawn[0][2].tolist() == list(range(8))
 
 
 @pytest.mark.slow

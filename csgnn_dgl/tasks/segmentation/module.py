@@ -89,6 +89,6 @@ class PartModule(TrainingModule):
         data = self.data
         clouds = data.test_clouds if split == "test" else data.validation_clouds
         rotations = data.test_rotations if split == "test" else (data.train_rotation,)
-        self.predicted, self.items = answers.round().to(torch.int64), items
+        self.clouds, self.predicted, self.items = clouds, answers.round().to(torch.int64), items
         views = zip(self.predicted, rotations, strict=True)
         return [score_parts(view, clouds, items, self.allowed, rotation) for view, rotation in views]

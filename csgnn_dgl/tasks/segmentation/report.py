@@ -53,8 +53,7 @@ def report(tested: Mapping[str, PartModule]) -> Section:
         markdown_table(head[skip:], [row[skip:] for row in rows]),
         markdown_table(("mean IoU by class", *columns), lines),
     )
-    shown = one.data.test_clouds if one.predicted.shape[1] == len(one.data.test_clouds) else one.data.validation_clouds
-    figure = parts_figure(shown, one.predicted[0], one.items)
+    figure = parts_figure(one.clouds, one.predicted[0], one.items)
     caption = f"Parts of test shapes, turned by {scores[0][1].rotation}: true, found, and points that got another"
     return Section(
         table="\n\n".join(tables),
