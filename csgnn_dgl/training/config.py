@@ -303,8 +303,6 @@ def read_yaml(path: Place) -> dict[str, Any]:
     """
     try:
         content = load_yaml(read_bytes(Path(path), OPTIONS).decode("utf-8"), path)
-    except InputError:
-        raise
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path} cannot be read as YAML: {one_sentence(str(error))}") from error
     if not isinstance(content, dict):

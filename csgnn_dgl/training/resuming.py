@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models.base import Place
 from csgnn_dgl.notes import note
+from csgnn_dgl.training.config import load_yaml
 
 FREE = (
     "config", "name", "runs", "resume", "test_at_end", "skip_not_finite", "checkpoint_minutes", "board", "trust",
@@ -39,7 +38,7 @@ def check_options(run: Place, begun: str, given: str) -> None:
     InputError
         If one differs that would change what is trained: all of them are named with both values.
     """
-    before, now = flat(yaml.safe_load(begun) or {}), flat(yaml.safe_load(given) or {})
+    before, now = (flat(load_yaml(text, run) or {}) for text in (begun, given))
     changed = [key for key in before if key in now and before[key] != now[key] and not key.startswith(FREE)]
     refused = [key for key in changed if not key.startswith(NAMED)]
     if refused:
