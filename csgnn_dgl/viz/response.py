@@ -65,7 +65,7 @@ def response_figure(
         raise InputError(f"the function gives the shape {shape}; let it give (R, V, 1, C)")
     if not (-shape[0] <= sphere < shape[0] and 0 <= channel < shape[3]):
         raise InputError(f"sphere {sphere} and channel {channel} are not both in an answer of the shape {shape}")
-    maps = [answer[sphere, :, 0, channel].double().numpy() for answer in answers]
+    maps = [answer[sphere, :, 0, channel].double().cpu().numpy() for answer in answers]
     low, high = min(map(np.min, maps)), max(map(np.max, maps))
     largest = float(max(abs(low), abs(high))) or 1.0
     limits = (-largest if low < 0 else 0.0, largest)
