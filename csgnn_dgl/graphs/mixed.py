@@ -254,7 +254,7 @@ class MixedPooling(nn.Module):
         fine = MixedLevel(levels, 1)
         check_counts(0, coarsest=coarsest)
         self.levels = fine.levels
-        self.pooled = tuple(max(own - 1, coarsest) if own > coarsest else own for own in self.levels)
+        self.pooled = tuple(own - 1 if own > coarsest else own for own in self.levels)
         coarse_sizes = [icosphere(own).num_vertices for own in self.pooled]
         starts = np.cumsum([0, *coarse_sizes[:-1]])
         self.num_fine, self.num_coarse = fine.num_nodes, sum(coarse_sizes)

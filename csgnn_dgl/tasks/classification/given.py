@@ -14,7 +14,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from csgnn_dgl.data import read_cloud
+from csgnn_dgl.data import CloudTransform, read_cloud
+from csgnn_dgl.data.clouds.axes import z_up
 from csgnn_dgl.data.clouds.formats import READERS
 from csgnn_dgl.data.clouds.records import PointClouds
 from csgnn_dgl.data.clouds.sampling import resampled
@@ -156,8 +157,6 @@ def clouds_of(given: Any, num_points: int, up_axis: str = "z") -> Iterator[Cloud
 
 
 def _checked(points: Any, name: str, num_points: int, up_axis: str) -> NDArray[np.float64]:
-    from csgnn_dgl.data.clouds.axes import z_up
-
     values = points.detach().cpu().numpy() if isinstance(points, Tensor) else np.asarray(points)
     if values.ndim != 2 or values.shape[-1] != 3:
         raise InputError(f"{name} has shape {values.shape}; give points as (N, 3)")
@@ -173,6 +172,4 @@ def _checked(points: Any, name: str, num_points: int, up_axis: str) -> NDArray[n
 
 def transformed(clouds: Iterable[Cloud]) -> Tensor:
     """Return clouds as a classifier gets them, centred and scaled: (B, N, 3) float32."""
-    from csgnn_dgl.data import CloudTransform
-
     return CloudTransform()(torch.from_numpy(np.stack([cloud.points for cloud in clouds])))
