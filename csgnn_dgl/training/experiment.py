@@ -123,9 +123,10 @@ def fit(
     if resume is not None:
         run = resumable(resume, configs)
         configs, options = [run.config_file], {**options, "resume": str(run.path)}
-        whole = run.whole()
-        with reading(whole):
-            task = task or find_task(read_checkpoint(whole)["csgnn"]["task"])
+        if task is None:
+            whole = run.whole()
+            with reading(whole):
+                task = find_task(read_checkpoint(whole)["csgnn"]["task"])
     with trusting(*class_paths(given)):
         for item in [options, *reversed(configs)]:
             if isinstance(item, Mapping):
@@ -304,16 +305,12 @@ class Experiment:
         try:
             self._carry_out("fit", last)
         except (KeyboardInterrupt, Stopped) as stop:
-            begun = self.folder.begun
-            kept = begun if begun is not None and begun.last.is_file() else None
-            raise Interrupted(kept, stop.number if isinstance(stop, Stopped) else None) from stop
+            raise Interrupted(self._kept(), stop.number if isinstance(stop, Stopped) else None) from stop
         except OSError as error:
-            left = self.folder.begun
-            last = "nothing was kept"
-            if left is not None and left.last.is_file():
-                last = f"{left.last} is whole, so go on later with --resume"
+            kept = self._kept()
+            left = "nothing was kept" if kept is None else f"{kept.last} is whole, so go on later with --resume"
             raise InputError(
-                f"{error.filename or self.options.runs}: {error.strerror or error}; the training has stopped and {last}"
+                f"{error.filename or self.options.runs}: {error.strerror or error}; the training has stopped and {left}"
             ) from error
         except (ValueError, RuntimeError, TypeError, LookupError, AttributeError) as error:
             if isinstance(error, InputError):
@@ -340,6 +337,11 @@ class Experiment:
             self.stage = "test"
             self.results = self.evaluate()
         return run
+
+    def _kept(self) -> Run | None:
+        """Return the run, if there is a checkpoint to go on from."""
+        begun = None if self.folder is None else self.folder.begun
+        return begun if begun is not None and begun.last.is_file() else None
 
     def evaluate(self) -> Results:
         """Test, and write the results; see `evaluate`."""
