@@ -109,5 +109,7 @@ class ShapeDomain:
             raise ValueError(f"shapes {shapes} do not fit each other")
         if len(stored["names"]) not in (0, count):
             raise ValueError(f"{len(stored['names'])} names of {count} shapes")
-        known = tuple(map(str, stored["names"]))
-        return cls(mean, projection, references, labels, known, float(stored["limit"]))
+        known, limit = tuple(map(str, stored["names"])), float(stored["limit"])
+        if not 0 <= limit < float("inf") or not all(bool(value.isfinite().all()) for value in tensors):
+            raise ValueError("finite numbers expected")
+        return cls(mean, projection, references, labels, known, limit)

@@ -164,7 +164,10 @@ def _published(checkpoint: Mapping[str, Any], file: Path) -> tuple[float | None,
         temperature = float(published["temperature"])
         if not 0 < temperature < float("inf"):
             raise ValueError(f"temperature {temperature}")
-        return temperature, ShapeDomain.restored(published["domain"])
+        domain = ShapeDomain.restored(published["domain"])
+        if not 0 <= int(domain.labels.min()) <= int(domain.labels.max()) < len(checkpoint["csgnn"]["class_names"]):
+            raise ValueError("training shapes of the model's classes expected")
+        return temperature, domain
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{file} has a calibration of another form ({error}); use the version that wrote it"

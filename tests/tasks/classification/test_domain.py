@@ -57,6 +57,8 @@ def test_what_a_checkpoint_keeps_is_the_same_again_and_other_things_are_refused(
         {**stored, "mean": torch.zeros(2)},
         {**stored, "labels": labels[:5]},
         {**stored, "names": ["one"]},
+        {**stored, "limit": float("nan")},
+        {**stored, "references": domain.references * torch.nan},
     ):
         with pytest.raises(ValueError):
             ShapeDomain.restored(wrong)

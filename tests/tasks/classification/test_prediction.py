@@ -197,7 +197,9 @@ def test_a_folder_without_shapes_says_what_it_has(tmp_path):
 
 def test_weights_of_another_form_are_refused(tmp_path):
     content = torch.load(weights_file("builtin-small"), weights_only=True)
-    for wrong in ({}, {**content["published"], "temperature": 0.0}, {**content["published"], "domain": {}}, 5):
+    published = content["published"]
+    foreign = {**published["domain"], "labels": published["domain"]["labels"] - 1}
+    for wrong in ({}, {**published, "temperature": 0.0}, *({**published, "domain": one} for one in ({}, foreign)), 5):
         torch.save({**content, "published": wrong}, tmp_path / "x.ckpt")
         with pytest.raises(InputError, match="x.ckpt has a calibration of another form"):
             load_classifier(tmp_path / "x.ckpt")
