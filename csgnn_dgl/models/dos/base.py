@@ -271,7 +271,8 @@ class LinearOutput(nn.Module):
 
     The DOS of a snapshot is then linear in the mean of its atoms' features, so that the best layer for given features
     is the solution of a system of linear equations, `solve`, instead of thousands of steps of an optimiser. Against
-    Fig. 7 the norm, the ReLU and the smoothing are left out: a DOS may be a little below zero.
+    Fig. 7 the norm, the ReLU and the smoothing are left out: the DOS may be a little below zero in places, which
+    :func:`csgnn_dgl.electronic.filled_up_to` mends.
 
     Parameters
     ----------
