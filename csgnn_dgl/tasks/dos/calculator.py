@@ -26,6 +26,13 @@ class DOSCalculator(Calculator):
     its negative gradients in eV/Å. The band energy is a part of the total energy only: without the repulsion of the
     ions its forces do not hold a structure together, and are no substitute for those of an interatomic potential.
 
+    The energy is a continuous function of the positions, and the forces are its exact gradients wherever it has any:
+    **at every ReLU of the network that switches, the forces jump**. With the shipped weights many do within 1e-3 Å.
+    When one atom of a test snapshot moves in such steps, forces and central differences of the energy differ by 0.03
+    (graphene), 0.11 (C60) and 0.23 eV/Å (nanotube 6,4) in the median of 19 places, by 0.14, 0.37 and 0.88 at most, of
+    forces of 0.8, 3.0 and 1.8 eV/Å; in steps of 1e-5 Å by less than 0.002 in the median. Molecular dynamics sees this
+    as noise of the forces: look at its drift, and relax no further than to it.
+
     Beyond ase's own properties, ``calc.results`` has ``"fermi_level"`` in eV, ``"dos"`` (count,) in states/eV and
     ``"energies"`` (count,) in eV, the centres of its bins. All is computed in float64.
 

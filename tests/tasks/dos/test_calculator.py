@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.fd import calculate_numerical_forces
 
 import csgnn_dgl
+from csgnn_dgl.data import load_snapshots
 from csgnn_dgl.electronic import EnergyGrid
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.tasks.dos import TrainedDOS
@@ -52,6 +53,21 @@ def test_energy_level_and_dos_are_those_of_the_prediction():
     assert energy == approx(found.band_energy, **NUMERIC)
     assert atoms.calc.results["fermi_level"] == approx(found.fermi_level, **NUMERIC)
     np.testing.assert_allclose(atoms.calc.results["dos"], found.dos, **NUMERIC)
+    assert found.dos.min() >= -TOLERANCE[torch.float64]["atol"]  # the sum over the atoms rounds
+    assert found.atom_dos.min() < 0
+
+
+def test_the_energy_of_the_shipped_weights_does_not_jump():
+    snapshots = load_snapshots("builtin", "test")
+    item = snapshots[snapshots.structures.index("C20")]
+    atoms = Atoms(numbers=item.numbers, positions=item.positions, info={"num_electrons": item.num_electrons})
+    atoms.calc = DOSCalculator()
+    start, direction, step, energies = atoms.positions.copy(), np.array([0.6, 0.0, 0.8]), 1e-3, []
+    for place in range(-5, 6):
+        atoms.positions[3] = start[3] + place * step * direction
+        energies.append(atoms.get_potential_energy())
+    # Slopes change by some 60 eV/Å², and by more where ReLUs switch between two steps; a jump by 1 meV would be 1000.
+    assert abs(np.diff(energies, 2)).max() < 1000 * step**2
 
 
 def test_a_mapping_that_jumps_has_no_forces():
