@@ -5,23 +5,33 @@ Without arguments it trains a small model on the built-in carbon structures, tes
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from csgnn_dgl.allocator import keep_large_blocks
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS
-from csgnn_dgl.tasks.dos import load_dos_model
+from csgnn_dgl.models.trust import EVERYTHING, trusting
+from csgnn_dgl.tasks.dos import DOSData, load_dos_model
+from csgnn_dgl.tasks.dos.leaving_out import LeftOut, entries_of, headline, structures_to_leave_out
 from csgnn_dgl.tasks.dos.prediction import predict_snapshots
 from csgnn_dgl.tasks.dos.structures import structures_of
 from csgnn_dgl.tasks.dos.task import TASK
 from csgnn_dgl.tasks.dos.writing import predictions_table, write_predictions
 from csgnn_dgl.training import compare
-from csgnn_dgl.training.config import Parser
+from csgnn_dgl.training.config import Parser, check_file, instantiate, parse, parser_of, read_yaml, words_of
+from csgnn_dgl.training.sweep import Sweep
 from pipelines import cli
-from pipelines.options import check_free, device, new_folder
-from pipelines.terminal import guarded, say
+from pipelines.options import check_free, device, new_folder, num_cores
+from pipelines.terminal import INTERRUPTED, guarded, say
 
 PROGRAM = "python -m pipelines.dos"
+FAILED = 1
+SHIPPED = "dos/csgnn_frames.yaml"
+"""Config of the weights that come with the package."""
+
 DESCRIPTION = (
     "Train and test models of the electronic density of states. Without arguments: train a small model on the built-in "
     "carbon structures, test it and print a table, within five minutes on two CPU cores. "
@@ -29,6 +39,13 @@ DESCRIPTION = (
 )
 TABLE = "Test runs on the same test snapshots, as Table 2 does."
 PREDICT = "Predict the density of states of atomic structures."
+LEAVE_OUT = (
+    "Train models without one structure of the training data and test them on it, for each structure in turn, and "
+    "print one table. The same command goes on after any interruption; what is finished is kept."
+)
+CONFIGS = (
+    "Configs (of this package, or paths), whose models become the columns; dos/csgnn_frames.yaml if none is given."
+)
 DEFAULT = ("fit", "--config", "configs/dos/quick.yaml", "--name", "quick")
 
 
@@ -95,6 +112,56 @@ def predict(arguments: Sequence[str], program: str) -> int:
     return 0
 
 
+def leave_out(arguments: Sequence[str], program: str) -> int:
+    """Train without each structure in turn, test on it, and print one table."""
+    parser = Parser(prog=f"{program} leave_out", description=LEAVE_OUT)
+    parser.add_argument("configs", nargs="*", type=str, help=CONFIGS)
+    parser.add_argument("--structures", nargs="+", type=str, default=None, help="What to leave out; by default each.")
+    parser.add_argument("--source", type=str | None, default=None, help="Other data than those of the configs.")
+    folder = "Folder of all trainings; the same one goes on with them."
+    parser.add_argument("--output", type=str, default="runs/dos/leave_out", help=folder)
+    parser.add_argument("--jobs", type=int, default=num_cores(), help="Trainings at a time, each on one core.")
+    trust = "Let configs name classes from outside of this package, which are run: as trusted as a program."
+    parser.add_argument("--trust", action="store_true", help=trust)
+    options = parser.parse_args(list(arguments))
+    sweep = Sweep(options.output)
+    with trusting(*([EVERYTHING] if options.trust else [])):
+        models = {}
+        for word in options.configs or [SHIPPED]:
+            file = cli.find_config(word)
+            content = read_yaml(file)
+            check_file(file, content)
+            if options.source:
+                content["data"] = {**content.get("data", {}), "source": options.source}
+            models[file.stem] = content
+        read = {name: data_of(content) for name, content in models.items()}
+        first = next(iter(read.values()))
+        for name, data in read.items():
+            if data.reading() != first.reading():
+                raise InputError(f"{name} reads other data than {next(iter(read))}; compare models on the same")
+        entries = entries_of(models, structures_to_leave_out(first, options.structures))
+        sweep.begin(entries, None, {"data": first.source})
+        try:
+            with sweep.locked():
+                failed = sweep.carry_out(options.jobs, say, headline)
+                found = LeftOut.of(sweep)
+                found.write(sweep.folder)
+        except KeyboardInterrupt:
+            again = shlex.join([*program.split(), "leave_out", *arguments])
+            say(f"stopped; finished ones are kept, go on with: {again}")
+            return INTERRUPTED
+    say(f"\n{found}\n")
+    say(f"table and data in {sweep.folder / 'leave_out.md'} and .json")
+    for name, why in failed.items():
+        say(f"{name} is missing, because it failed: {why}")
+    return FAILED if failed else 0
+
+
+def data_of(config: Mapping[str, Any]) -> DOSData:
+    """Build the data of a training's options."""
+    return instantiate(TASK, "fit", parse(parser_of(TASK, "fit"), words_of([config]))).data
+
+
 def _parser(program: str, description: str) -> Parser:
     parser = Parser(prog=program, description=description)
     parser.add_argument("--output", type=str | None, default=None, help="Folder for results; by default a new one.")
@@ -117,6 +184,7 @@ def main(arguments: Sequence[str] | None = None, program: str = PROGRAM) -> int:
             loss="{:.6f}",
             others={
                 "table": (TABLE, lambda rest: table(rest, program)),
+                "leave_out": (LEAVE_OUT, lambda rest: leave_out(rest, program)),
                 "predict": (PREDICT, lambda rest: predict(rest, program)),
             },
         )

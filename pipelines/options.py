@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NoReturn
@@ -40,6 +41,11 @@ def device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"--device {name} cannot be used here; give cpu or leave it out") from error
     return chosen
+
+
+def num_cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def new_folder(place: str | None, name: str, kept: str) -> Path:

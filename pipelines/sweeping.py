@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -22,6 +21,7 @@ from csgnn_dgl.tasks.classification.comparison import (
 )
 from csgnn_dgl.training.config import Parser, check_file, read_yaml
 from csgnn_dgl.training.sweep import Budget, Sweep
+from pipelines.options import num_cores
 from pipelines.terminal import INTERRUPTED, say
 
 FAILED = 1
@@ -47,8 +47,7 @@ def add_options(parser: Parser, output: str) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="Seeds; every training is done with each.")
     rotations = "Rotations that are trained under: z (tested under z and SO3), SO3 (tested under SO3)."
     parser.add_argument("--rotations", nargs="+", choices=list(TESTED), default=None, help=rotations)
-    jobs = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    parser.add_argument("--jobs", type=int, default=jobs, help="Trainings at a time, each on one core.")
+    parser.add_argument("--jobs", type=int, default=num_cores(), help="Trainings at a time, each on one core.")
     trust = "Let configs and runs name classes from outside of this package, which are run: as trusted as a program."
     parser.add_argument("--trust", action="store_true", help=trust)
     parser.add_class_arguments(ModelNetData, "data", skip=FIXED)

@@ -142,9 +142,10 @@ class Sweep:
         return [Entry(**item) for item in self.plan["asked"]["entries"]]
 
     @property
-    def budget(self) -> Budget:
-        """How long each training is."""
-        return Budget(**self.plan["asked"]["budget"])
+    def budget(self) -> Budget | None:
+        """How long each training is; None: as its own options say."""
+        asked = self.plan["asked"]["budget"]
+        return None if asked is None else Budget(**asked)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -165,8 +166,10 @@ class Sweep:
         """Whether an entry has its results."""
         return (self.run(entry).path / FILE).is_file()
 
-    def begin(self, entries: Sequence[Entry], budget: Budget, facts: Mapping[str, Any]) -> None:
+    def begin(self, entries: Sequence[Entry], budget: Budget | None, facts: Mapping[str, Any]) -> None:
         """Write down a plan, or make sure that it is the one that was begun.
+
+        Without a budget each training has as many epochs as its own options say.
 
         Raises
         ------
@@ -175,7 +178,7 @@ class Sweep:
         """
         self.trust = frozenset(class_paths([entry.config for entry in entries]))
         planned = [dataclasses.asdict(entry) for entry in entries]
-        asked = plain({"budget": dataclasses.asdict(budget), "facts": facts, "entries": planned})
+        asked = plain({"budget": budget and dataclasses.asdict(budget), "facts": facts, "entries": planned})
         if self.plan:
             difference = _difference(self.plan["asked"], asked)
             if difference:
@@ -197,8 +200,11 @@ class Sweep:
                     parse(parser_of(task, "fit"), words_of([entry.config]))
                 parse(parser_of(task, "test"), words_of([{"ckpt_path": entry.name, **entry.test}]))
         self.plan = {"version": VERSION, "asked": asked, "epochs": {}, "seconds_per_epoch": {}, "processors": []}
-        if budget.epochs is not None:
-            self.plan["epochs"] = {entry.row: budget.epochs for entry in entries if entry.run is None}
+        trained = [entry for entry in entries if entry.run is None]
+        if budget is None:
+            self.plan["epochs"] = {entry.row: _own_epochs(entry) for entry in trained}
+        elif budget.epochs is not None:
+            self.plan["epochs"] = {entry.row: budget.epochs for entry in trained}
         self._write()
 
     @contextmanager
@@ -264,12 +270,14 @@ class Sweep:
                 missing.setdefault(entry.row, entry)
         if missing:
             say(f"timing some steps of {len(missing)} model(s) to see how many epochs fit")
+        budget = self.budget
         work = [Job(row, epoch_seconds, (dict(entry.config),), self._log(row)) for row, entry in missing.items()]
         with closing(carry_out_jobs(work, jobs)) as every:
             for news in every:
                 if news.kind == "done":
                     self.plan["seconds_per_epoch"][news.name] = news.value
-                    self.plan["epochs"][news.name] = self.budget.epochs_for(news.value)
+                    assert budget is not None  # without one nothing is missing
+                    self.plan["epochs"][news.name] = budget.epochs_for(news.value)
                     self._write()
                     say(f"{news.name}: {news.value:.2f} s for an epoch, so {self.plan['epochs'][news.name]} epoch(s)")
                 elif news.kind == "failed":
@@ -412,6 +420,13 @@ class _Watch(L.Callback):
 
     def on_validation_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         self.times["validation"].append(time.process_time())
+
+
+def _own_epochs(entry: Entry) -> int:
+    epochs = entry.config.get("trainer", {}).get("max_epochs")
+    if epochs is None or epochs < 1:
+        raise InputError(f"{entry.row} has no end; give its config trainer.max_epochs of at least 1")
+    return epochs
 
 
 def processor() -> str:

@@ -97,7 +97,7 @@ def test_help_lists_every_subcommand(capsys):
         main(["--help"])
     assert not end.value.code
     shown = " ".join(capsys.readouterr().out.split())
-    assert "{fit,validate,test,table,predict}" in shown
+    assert "{fit,validate,test,table,leave_out,predict}" in shown
     assert "table Test runs on the same test snapshots" in shown
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
@@ -186,6 +186,53 @@ def test_structures_that_were_not_trained_on_are_compared_with_the_overall_mean(
     assert "| overall mean | " in capsys.readouterr().out
     rows = json.loads((work / "out" / "results.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["agni", "overall mean"]
+
+
+def test_structures_are_left_out_one_at_a_time(config, work, inline_jobs, capsys):
+    words = ["leave_out", str(config), "--structures", "dimer", "chain", "--output", "out", "--jobs", "1"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    content = json.loads((work / "out" / "leave_out.json").read_text())
+    pairs = [(line["structure"], line["model"]) for line in content["lines"]]
+    assert pairs == [(name, model) for model in ("tiny", "overall mean") for name in ("dimer", "chain")]
+    # the same as by hand
+    assert main(["fit", "--config", str(config), "--data.holdout", "dimer", "--name", "by_hand"]) == 0
+    assert main(["test", "--ckpt_path", "runs/dos/by_hand"]) == 0
+    rows = json.loads((work / "runs" / "dos" / "by_hand" / "results.json").read_text())["rows"]
+    for line, row in zip(content["lines"][::2], rows, strict=True):
+        assert {**row, **line, "name": row["name"]} == {**row, "structure": "dimer", "model": line["model"]}
+    # lines of the table: the mean is that of the two structures
+    errors = [line["band_energy_mae"] for line in content["lines"]]
+    means = next(row.split()[1::2] for row in shown.splitlines() if row.startswith("| mean"))
+    assert means == ["mean", f"{np.mean(errors[:2]):.4f}", f"{np.mean(errors[2:]):.4f}"]
+    assert f"| dimer {'':<{len('band energy (eV/atom)') - 6}} | {errors[0]:.4f} " in shown
+    for line in shown.splitlines():
+        assert not line.startswith("| ") or line in (work / "out" / "leave_out.md").read_text()
+    # what is finished is not done again, and the table is made without the models
+    for file in (work / "out").rglob("*.ckpt"):
+        file.unlink()
+    assert main(words) == 0
+    assert json.loads((work / "out" / "leave_out.json").read_text()) == content
+
+
+def test_leave_out_refuses_what_it_cannot_do(config, work, capsys):
+    def failing(*words):
+        assert main(["leave_out", *words, "--output", "out"]) == 2
+        return capsys.readouterr().err
+
+    assert "'cube' cannot be left out; name some of chain, dimer, square" in failing(
+        str(config), "--structures", "cube"
+    )
+    assert "compare models on the same" in failing(str(config), "dos/agni_small.yaml")
+    endless = yaml.safe_load(config.read_text())
+    del endless["trainer"]["max_epochs"]
+    (work / "endless.yaml").write_text(yaml.safe_dump(endless))
+    assert "give its config trainer.max_epochs" in failing("endless.yaml")
+    (work / "one").mkdir()
+    for split in ("train", "val", "test"):
+        write(work / "one" / f"{split}.extxyz", toy_atoms("square", 1.35), format="extxyz")
+    assert "takes at least two" in failing(str(config), "--source", "one")
+    assert not (work / "out").exists()
 
 
 @pytest.mark.slow

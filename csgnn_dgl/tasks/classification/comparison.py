@@ -398,6 +398,7 @@ def _protocol(sweep: Sweep, tested: Sequence[_Tested]) -> dict[str, Any]:
     shapes = {item.right[column].size for item in tested for column in item.right}
     clouds = {int(item.history[0]["steps"] * item.batch_size) for item in tested if "steps" in item.history[0]}
     budget = sweep.budget
+    assert budget is not None
     length = f"{budget.epochs} epoch(s)" if budget.epochs else f"{budget.minutes:g} minutes of one core"
     return {
         "data": data["source"],
