@@ -63,8 +63,6 @@ def draw_heterograph(
     InputError
         If `sphere` or `vertex` is not there, or both are given.
     """
-    from mpl_toolkits.mplot3d.art3d import Line3DCollection
-
     level = ConcentricLevel.of(graph)
     heterograph = level.graph.cpu()
     position = heterograph.nodes[NODE].data["position"].numpy().astype(float)
@@ -81,7 +79,7 @@ def draw_heterograph(
         axes.view_init(elev=elevation + 25, azim=azimuth + 25)
         view = towards_viewer(axes)
         shown = position @ view <= RIM * (of_vertex + 1) / level.num_spheres
-    seen: set[str] = set()
+    all_alike, named = sphere is None and vertex is None, set[str]()
     faces = icosphere(level.level).faces
     for number in reversed(range(level.num_spheres)):
         order = 4 * (level.num_spheres - number)
@@ -90,28 +88,22 @@ def draw_heterograph(
         for name, colour in COLOURS.items():
             source, target = edges[name].T
             # a radial edge goes with the outer one of its spheres
-            outer = np.maximum(of_vertex[source], of_vertex[target]) == number
-            kept = outer & (source < target)
+            kept = (np.maximum(of_vertex[source], of_vertex[target]) == number) & (source < target)
             visible = shown[source] & shown[target]
-            picked = np.full(len(source), sphere is None and vertex is None)
+            picked = np.full(len(source), all_alike)
             if sphere is not None:
                 picked = (of_vertex[source] == sphere) | (of_vertex[target] == sphere)
             if vertex is not None:
                 picked = (source == vertex) | (target == vertex)
                 visible = visible | picked
-            for some, shade, width in ((~picked, FAINT, 0.6), (picked, colour, WIDTHS[name])):
-                lines = position[edges[name][kept & visible & some]]
-                if len(lines):
-                    bold = width * 1.6 if vertex is not None and shade != FAINT else width
-                    text = name if shade != FAINT and name not in seen and vertex is None else ""
-                    seen |= {text}
-                    axes.add_collection3d(
-                        Line3DCollection(
-                            lines, colors=shade, linewidths=bold, label=text or "_", zorder=order + 1 + (name == RADIAL)
-                        )
-                    )
+            place, bold = order + 1 + (name == RADIAL), 1.0 if vertex is None else 1.6
+            _draw_lines(axes, position[edges[name][kept & visible & ~picked]], FAINT, 0.6, place)
+            lines = position[edges[name][kept & visible & picked]]
+            label = name if vertex is None and name not in named else ""
+            if _draw_lines(axes, lines, colour, bold * WIDTHS[name], place, label):
+                named.add(name)
         own = shown & (of_vertex == number)
-        if sphere is None and vertex is None:
+        if all_alike:
             axes.scatter(*position[own].T, s=10, c="#084c6b", depthshade=False, zorder=order + 3)
     if vertex is not None:
         _draw_neighbours(axes, position, edges, vertex, 4 * level.num_spheres + 8)
@@ -199,6 +191,16 @@ def _check_choice(sphere: int | None, vertex: int | None, level: ConcentricLevel
     ):
         if value is not None and not 0 <= value < count:
             raise InputError(f"{name} is {value}; give 0 to {count - 1}")
+
+
+def _draw_lines(axes: Axes3D, lines: FloatArray, colour: str, width: float, order: int, label: str = "") -> bool:
+    """Draw lines (L, 2, 3), and say whether there were any."""
+    from mpl_toolkits.mplot3d.art3d import Line3DCollection
+
+    if not len(lines):
+        return False
+    axes.add_collection3d(Line3DCollection(lines, colors=colour, linewidths=width, label=label or "_", zorder=order))
+    return True
 
 
 def _draw_surface(axes: Axes3D, corners: FloatArray, shown: NDArray[np.bool_], view: FloatArray, order: float) -> None:
