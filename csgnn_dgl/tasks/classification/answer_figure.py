@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from csgnn_dgl.data import CloudTransform, load
+from csgnn_dgl.errors import InputError
 from csgnn_dgl.files import atomic_write
 from csgnn_dgl.mapping.unit_ball import scale_to_unit_ball
 from csgnn_dgl.models.pose import posed
@@ -47,13 +48,21 @@ def training_clouds(model: TrainedClassifier, folder: str | os.PathLike[str] | N
     -------
     dict
         Empty where the data, or names of the shapes, are not at hand.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be read, or has none of the shapes that the model was trained on.
     """
     source = folder or model.data.get("source", "")
     if not source or (folder is None and source != "builtin" and not os.path.isdir(source)):
         return {}
     clouds = load(source, "train", model.num_points, up_axis=model.data.get("up_axis", "auto"))
     points = CloudTransform()(torch.from_numpy(clouds.points), normalised=clouds.normalised).numpy()
-    return dict(zip(clouds.names, points, strict=False))
+    found = dict(zip(clouds.names, points, strict=False))
+    if folder is not None and model.domain is not None and not found.keys() & set(model.domain.names):
+        raise InputError(f"{folder}: no shape that the weights were trained on is here; give their training data")
+    return found
 
 
 def write_figures(

@@ -248,4 +248,9 @@ def test_the_figure_has_the_cloud_its_features_and_the_nearest_shapes(shipped, f
 def test_training_shapes_that_are_not_at_hand_are_named_only(shipped, shapes_folder):
     elsewhere = dataclasses.replace(shipped, data={"source": "no-such-folder"})
     assert training_clouds(elsewhere) == {}
-    assert len(training_clouds(elsewhere, shapes_folder)) == 42
+    with pytest.raises(InputError, match="no shape that the weights were trained on is here; give their training data"):
+        training_clouds(elsewhere, shapes_folder)
+    names = list(training_clouds(dataclasses.replace(elsewhere, domain=None), shapes_folder))
+    assert len(names) == 42
+    own = dataclasses.replace(elsewhere, domain=dataclasses.replace(shipped.domain, names=(names[7], "another")))
+    assert list(training_clouds(own, shapes_folder)) == names
