@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from csgnn_dgl.tasks.dos import load_dos_model
     from csgnn_dgl.tasks.dos.calculator import DOSCalculator
     from csgnn_dgl.tasks.dos.prediction import DOSPrediction, predict_dos
+    from csgnn_dgl.tasks.energy.calculator import EnergyCalculator
     from csgnn_dgl.testing import assert_equivariant
     from csgnn_dgl.viz import draw_features, draw_heterograph
 
@@ -39,6 +40,7 @@ __all__ = [
     "ConcentricGrid",
     "DOSCalculator",
     "DOSPrediction",
+    "EnergyCalculator",
     "Icosphere",
     "InputError",
     "IntraSphereConv",
@@ -77,6 +79,7 @@ _NAMES_IN = {
     "tasks.dos": "load_dos_model",
     "tasks.dos.calculator": "DOSCalculator",
     "tasks.dos.prediction": "DOSPrediction predict_dos",
+    "tasks.energy.calculator": "EnergyCalculator",
     "testing": "assert_equivariant",
     "viz": "draw_features draw_heterograph",
 }

@@ -18,6 +18,7 @@ from csgnn_dgl.models.classifiers import (
 )
 from csgnn_dgl.models.dos import AGNI, CSGNNDOS, DOS_MODELS, DOSModel, SchNet, StructureMean
 from csgnn_dgl.models.encoder import ConcentricEncoder
+from csgnn_dgl.models.energy import ENERGY_MODELS, CSGNNEnergy, EnergyModel
 from csgnn_dgl.models.segmenters import SEGMENTERS, CSGNNParts, Segmenter
 
 __all__ = [
@@ -27,14 +28,17 @@ __all__ = [
     "CSGNNDOS",
     "DGCNN",
     "DOS_MODELS",
+    "ENERGY_MODELS",
     "PRIN",
     "RIGCN",
     "SEGMENTERS",
     "SFCNN",
+    "CSGNNEnergy",
     "CSGNNParts",
     "Classifier",
     "ConcentricEncoder",
     "DOSModel",
+    "EnergyModel",
     "KPConv",
     "MixedCSGNN",
     "Model",

@@ -14,6 +14,7 @@ from csgnn_dgl.models.recompute import recomputed
 from csgnn_dgl.models.trust import imported
 from csgnn_dgl.nn.block import ConcentricBlock
 from csgnn_dgl.nn.forms import Form, check_features
+from csgnn_dgl.nn.norm import NormReLU
 from csgnn_dgl.nn.pool import Reduction, SpherePool
 
 MakeConv = str | Callable[[int, int], nn.Module] | None
@@ -51,6 +52,8 @@ class ConcentricEncoder(nn.Module):
         when its gradient is due: the same bits in less memory and more time.
     make_intra, make_radial
         Other convolutions than the paper's, as functions or import paths; see :class:`~csgnn_dgl.ConcentricBlock`.
+    make_norm
+        Other norm and activation than the paper's; see :class:`~csgnn_dgl.ConcentricBlock`.
 
     Attributes
     ----------
@@ -90,6 +93,7 @@ class ConcentricEncoder(nn.Module):
         recompute: bool = False,
         make_intra: MakeConv = None,
         make_radial: MakeConv = None,
+        make_norm: Callable[[int], nn.Module] = NormReLU,
     ) -> None:
         super().__init__()
         makers = imported(make_intra), imported(make_radial)
@@ -100,7 +104,7 @@ class ConcentricEncoder(nn.Module):
         self.blocks = nn.ModuleList()
         self.out_channels: list[int] = []
         for intra, radial in widths:
-            block = ConcentricBlock(channels, intra, radial, kernel_size, self_loop, form, *makers)
+            block = ConcentricBlock(channels, intra, radial, kernel_size, self_loop, form, *makers, make_norm)
             self.blocks.append(block)
             channels = block.out_channels
             self.out_channels.append(channels)

@@ -42,6 +42,8 @@ class ConcentricBlock(nn.Module):
         Make a convolution from its input and output channels, in place of :class:`IntraSphereConv` with `self_loop`
         and `form`, and of :class:`RadialConv` with `kernel_size` and `form`. A convolution is called with a
         :class:`~csgnn_dgl.graphs.ConcentricLevel` and features (R, V, B, C).
+    make_norm
+        Makes what follows a convolution from its output channels, in place of :class:`NormReLU`.
 
     Shapes
     ------
@@ -60,6 +62,7 @@ class ConcentricBlock(nn.Module):
         form: Form = "auto",
         make_intra: Callable[[int, int], nn.Module] | None = None,
         make_radial: Callable[[int, int], nn.Module] | None = None,
+        make_norm: Callable[[int], nn.Module] = NormReLU,
     ) -> None:
         super().__init__()
         make_intra = make_intra or partial(IntraSphereConv, self_loop=self_loop, form=form)
@@ -67,9 +70,9 @@ class ConcentricBlock(nn.Module):
         widths = [in_channels, *intra_channels, *radial_channels]
         steps = list(pairwise(widths))
         self.intra = nn.ModuleList(make_intra(*step) for step in steps[: len(intra_channels)])
-        self.intra_norms = nn.ModuleList(NormReLU(width) for width in intra_channels)
+        self.intra_norms = nn.ModuleList(make_norm(width) for width in intra_channels)
         self.radial = nn.ModuleList(make_radial(*step) for step in steps[len(intra_channels) :])
-        self.radial_norms = nn.ModuleList(NormReLU(width) for width in radial_channels)
+        self.radial_norms = nn.ModuleList(make_norm(width) for width in radial_channels)
         self.in_channels, self.out_channels = in_channels, widths[-1]
         self._residual = [inner == outer for inner, outer in steps[: len(intra_channels)]]
 

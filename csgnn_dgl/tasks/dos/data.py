@@ -5,50 +5,29 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from csgnn_dgl.data import Snapshots, check_elements, load_snapshots, rotate_clouds
+from csgnn_dgl.data import Snapshots, check_elements, load_snapshots
 from csgnn_dgl.data.atoms.sources import has_split
-from csgnn_dgl.data.clouds.augmentation import check_rotation_mode
-from csgnn_dgl.data.loading import EpochDataset, check_seed, streams
 from csgnn_dgl.data.splits import SPLITS, Split
 from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid
 from csgnn_dgl.errors import InputError
-from csgnn_dgl.geometry import random_rotations
-from csgnn_dgl.mapping.environments import CUTOFF, Environments
+from csgnn_dgl.mapping.environments import CUTOFF
 from csgnn_dgl.models import DOSModel
+from csgnn_dgl.tasks.atoms import SnapshotRotation, StructureDataset, batch_environments
 from csgnn_dgl.training.data import EpochData
 
-SnapshotRotation = Literal["none", "SO3"]
 
+class SnapshotDataset(StructureDataset):
+    """Snapshots with their DOS as batches of atomic environments.
 
-class SnapshotDataset(EpochDataset):
-    """Snapshots as batches of atomic environments.
-
-    A batch of S snapshots with N atoms and E neighbours in all is a dictionary of tensors, so that Lightning can move,
-    pin and widen it: ``vectors`` (E, 3) float32, ``centre`` (E,) and ``neighbour`` (E,) int64 as in `Environments`,
-    ``snapshot`` (N,) int64 (the snapshot of each atom, from 0 to S - 1), ``dos_per_atom`` (S, count) float32 in
-    states per eV and atom, ``electrons_per_atom`` (S,) float64, and ``index`` (S,) int64, the place of each snapshot in
-    `snapshots`. Nothing is padded.
-
-    Parameters
-    ----------
-    snapshots
-        The snapshots to serve; all have a DOS.
-    cutoff
-        Cutoff radius in Å.
-    rotation
-        "SO3": each snapshot is turned by a random rotation from its own stream (seed, epoch, index). The epoch comes
-        with the indices of `EpochSampler`; with plain indices it is 0.
-    seed
-        Seed of the rotations, in [0, 2**32).
-    progress
-        Show a progress bar on stderr while the neighbours are searched.
+    Batches are those of `StructureDataset` with ``dos_per_atom`` (S, count) float32 in states per eV and atom, and
+    ``electrons_per_atom`` (S,) float64. Parameters are those of `StructureDataset`; all snapshots have a DOS.
 
     Attributes
     ----------
@@ -61,49 +40,15 @@ class SnapshotDataset(EpochDataset):
         If a snapshot has no DOS.
     """
 
-    def __init__(
-        self,
-        snapshots: Snapshots,
-        cutoff: float = CUTOFF,
-        rotation: SnapshotRotation = "none",
-        seed: int = 0,
-        progress: bool = False,
-    ) -> None:
-        check_seed(seed)
-        super().__init__(len(snapshots))
-        self.snapshots = snapshots
-        self.rotation = check_rotation_mode(rotation)
-        self.seed = seed
+    def __init__(self, snapshots: Snapshots, cutoff: float = CUTOFF, *arguments: Any, **options: Any) -> None:
+        super().__init__(snapshots, cutoff, *arguments, **options)
         self.dos_per_atom = torch.from_numpy(snapshots.dos_per_atom).float()
         self._electrons_per_atom = torch.from_numpy(snapshots.num_electrons / snapshots.num_atoms)
-        self._environments = snapshots.environments(cutoff, progress=progress)
-
-    def environments(self, index: int, epoch: int = 0) -> Environments:
-        """Return the environments of one snapshot as they are in an epoch."""
-        found = self._environments[index]
-        if self.rotation == "none":
-            return found
-        turn = torch.from_numpy(random_rotations(1, streams(self.seed, epoch, index), self.rotation))
-        return dataclasses.replace(found, vectors=rotate_clouds(found.vectors[None], turn)[0])
 
     def batch(self, index: Tensor, epochs: Sequence[int]) -> dict[str, Tensor]:
         """Return the environments, DOS and electrons of these snapshots."""
-        parts = [self.environments(*key) for key in zip(index.tolist(), epochs, strict=True)]
-        joined = Environments.join(parts)
-        atoms = torch.tensor([len(part) for part in parts])
-        return {
-            "vectors": joined.vectors,
-            "centre": joined.centre,
-            "neighbour": joined.neighbour,
-            "snapshot": torch.arange(len(index)).repeat_interleave(atoms),
-            "dos_per_atom": self.dos_per_atom[index],
-            "electrons_per_atom": self._electrons_per_atom[index],
-        }
-
-
-def batch_environments(batch: dict[str, Tensor]) -> Environments:
-    """Return the environments in a batch of `SnapshotDataset`."""
-    return Environments(batch["vectors"], batch["centre"], batch["neighbour"], len(batch["snapshot"]))
+        known = {"dos_per_atom": self.dos_per_atom[index], "electrons_per_atom": self._electrons_per_atom[index]}
+        return {**super().batch(index, epochs), **known}
 
 
 class DOSData(EpochData):

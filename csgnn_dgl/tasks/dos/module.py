@@ -18,7 +18,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, DOSModel
 from csgnn_dgl.models.dos.base import DOSOutput
 from csgnn_dgl.nn import NormReLU
-from csgnn_dgl.tasks.dos.data import batch_environments
+from csgnn_dgl.tasks.atoms import batch_environments
 from csgnn_dgl.tasks.dos.domain import TrainingDomain
 from csgnn_dgl.tasks.dos.evaluation import Prediction, Score, count_parameters, mean_prediction, score
 from csgnn_dgl.training.module import Schedule, TrainingModule, at_least_float32

@@ -9,8 +9,9 @@ from ase.io import write
 from csgnn_dgl.data import EpochIndex, Snapshots, load_snapshots
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import Environments, find_environments
+from csgnn_dgl.tasks.atoms import batch_environments
 from csgnn_dgl.tasks.dos import DOSData
-from csgnn_dgl.tasks.dos.data import SnapshotDataset, batch_environments
+from csgnn_dgl.tasks.dos.data import SnapshotDataset
 from tests.tolerances import ROUNDED, TOLERANCE
 from tests.toy_snapshots import STRUCTURES, write_snapshots
 

@@ -9,8 +9,9 @@ from csgnn_dgl.electronic import PAPER_GRID, EnergyGrid, fermi_level
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.models import DOS_MODELS, StructureMean
 from csgnn_dgl.nn import NormReLU
+from csgnn_dgl.tasks.atoms import batch_environments
 from csgnn_dgl.tasks.dos import DOSModule
-from csgnn_dgl.tasks.dos.data import SnapshotDataset, batch_environments
+from csgnn_dgl.tasks.dos.data import SnapshotDataset
 from csgnn_dgl.tasks.dos.module import spectral_loss
 from tests.tiny_training import Stop, assert_same_weights
 from tests.tolerances import EXACT, NUMERIC, ROUNDED, TOLERANCE, approx, relative, times
