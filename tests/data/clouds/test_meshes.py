@@ -106,6 +106,11 @@ OFF = [
     "COFF\n5 2 6\n0 0 0 1 2 3 4\n1 0 0 1 2 3 4\n1 1 0 1 2 3 4\n0 1 0 1 2 3 4\n0 0 1 1 2 3 4\n4 0 1 2 3\n3 0 1 4\n",
     "STCNOFF 5 2\n0 0 0 9 9 9\n1 0 0 9 9 9\n1 1 0 9 9 9\n0 1 0 9 9 9\n0 0 1 9 9 9\n4 0 1 2 3\n3 0 1 4\n",
     "5 2 0\n0 0 0 1 0 0 1 1 0\n0 1 0 0 0 1\n4 0 1 2 3 3\n0 1 4\n",  # no header, lines broken elsewhere
+    "OFF 5 2 0 0 0 0 1 0 0 1 1 0 0 1 0 0 0 1 4 0 1 2 3 3 0 1 4",
+    "off\r5 2\r0 0 0\r1 0 0\r1 1 0\r0 1 0\r0 0 1\r4 0 1 2 3\r3 0 1 4\r\x1a",
+    "NCOFF 5 2 0\n"
+    + "".join(f"{p} 0 0 1 9 9 9\n" for p in ("0 0 0", "1 0 0", "1 1 0", "0 1 0", "0 0 1"))
+    + "4 0 1 2 3 255 0 0\n3 0 1 4\n",
 ]
 
 
@@ -153,6 +158,9 @@ CORNERS = SQUARE[np.array([[0, 1, 2], [0, 2, 3], [0, 1, 4]])]
         stl_binary(CORNERS),
         stl_binary(CORNERS, b"solid facet made by a program that lies"),
         stl_binary(CORNERS) + b"\0" * 333,
+        stl_binary(CORNERS, b"solid facet normal") + b"\0" * 333,
+        STL_TEXT.replace("\n", " ").encode(),
+        STL_TEXT.replace("\n", "\r").encode() + b"\0" * 33,
     ],
 )
 def test_stl_is_read_with_and_without_what_surrounds_it(tmp_path: Path, content: bytes) -> None:
@@ -164,6 +172,13 @@ def test_stl_is_read_with_and_without_what_surrounds_it(tmp_path: Path, content:
     ("content", "complaint"),
     [
         (stl_binary(CORNERS)[:-60], "it ends after 1 of 3 triangles"),
+        (stl_binary(CORNERS, b"solid facet")[:-60], "it ends after 1 of 3 triangles"),
+        (stl_binary(CORNERS)[:80] + bytes(4) + stl_binary(CORNERS)[84:], "counts no triangles, and 150 bytes follow"),
+        (b"solid a\nendsolid a\n", "the solid has no facets"),
+        (
+            STL_TEXT.replace("endfacet\n  facet", "facet").replace("1e0 0", "1e0 0\nvertex 2 2 2").encode(),
+            "has 4 vertices",
+        ),
         (stl_binary(CORNERS)[:50], "50 bytes"),
         (STL_TEXT[:-20].encode(), "within a facet|incomplete"),
         (STL_TEXT[:-55].encode(), "within a facet|incomplete"),
@@ -265,7 +280,23 @@ def test_broken_ply_is_refused(tmp_path: Path, change: tuple[str, str], complain
         ("a.obj", "v 0 0 0\nv 1 0\n", "line 2 reads 'v 1 0'; a vertex is 'v x y z'"),
         ("a.obj", "v 0 0 0\n\nf 1 -2 1\n", "line 3 names vertex -2, and there are 1 before it"),
         ("a.obj", "v 0 0 0\nf 0 1 1\n", "line 2 names vertex 0"),
-        ("a.obj", "v 0 0 0\nf 1 2 3\n", "a face names vertex 1, counted from 0, and there are 1"),
+        ("a.obj", "v 0 0 0\n\nf 1 3 2\nf 1 2 1\n", "line 3 names vertex 3, and there are 1"),
+        (
+            "a.off",
+            "OFF\n2 1 0\n0 0 0\n1 0 0\n0 2 0\n3 0 1 2\n",
+            "counts 2 vertices and 1 faces, and line 6 is one more",
+        ),
+        ("a.off", "OFF\n4 1 0\n0 0 0\n1 0 0\n0 2 0\n3 0 1 2\n3 0 2 1\n", "line 6 reads '3 0 1 2' where a vertex"),
+        (
+            "a.off",
+            "COFF\n3 1 0\n0 0 0\n9 9 9\n1 0 0\n9 9 9\n0 2 0\n9 9 9\n3 0 1 2\n",
+            "line 6 reads '9 9 9' where a face",
+        ),
+        (
+            "a.off",
+            "OFF\n3 1 0\n0 0 0\n1 0 0\n0 2 0\n3 0 1 3\n",
+            "face in line 6 names vertex 3, counted from 0, and there",
+        ),
         ("a.obj", "v\0 0 0 0\n", "binary or UTF-16"),
         ("a.off", "4OFF\n1 1 1\n", "4OFF has vertices of other than three coordinates"),
         ("a.off", "OFF BINARY\n", "the file is binary OFF"),
@@ -355,3 +386,22 @@ def test_only_whole_numbers_name_vertices(tmp_path: Path, order: str) -> None:
         (tmp_path / "a.ply").write_bytes(ply(order, ("double", "uchar", "double"), [[0, corner, 2]]))  # type: ignore[list-item]
         with pytest.raises(InputError, match=f"a.ply: .*vertex_indices have {shown}, which is no whole number"):
             read(tmp_path / "a.ply")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (("vertex_indices", "corners"), "element face names no vertices that are understood .found: corners"),
+        (("element face", "element patch"), "element patch names no vertices that are understood"),
+        (("element vertex 5", "element vertex 4"), "ends within a line, before '0'; the header says"),
+        (("property float z", "property float z\nproperty float w"), "element vertex ends within a line"),
+    ],
+)
+def test_a_surface_is_never_taken_for_points_nor_shifted(
+    tmp_path: Path, change: tuple[str, str], complaint: str
+) -> None:
+    text = ply("ascii", ("float", "uchar", "int"), FACES).decode()
+    assert change[0] in text
+    (tmp_path / "a.ply").write_text(text.replace(*change))
+    with pytest.raises(InputError, match=f"a.ply: .*{complaint}"):
+        read(tmp_path / "a.ply")

@@ -120,6 +120,11 @@ WANTED = [[1.0, 2.0, 3.0], [4.5, 5.0, 6.0]]
         "1,0 2,0 3,0\n4,5 5,0 6,0\n",
         '"1,0","2,0","3,0"\n"4,5","5","6"\n',
         "x,y,z\n1,2,3\n,,\n4.5,5,6\n4,nan,6\n",
+        "2\n1,2,3\n4.5,5,6\n",
+        "2\nZ;Y;X\n3;2;1\n6;5;4.5\n",
+        "2\nmade by hand\n1 2 3\n4.5 5 6\n",
+        "A cloud, made by hand\nx y z\n1 2 3\n4.5 5 6\n",
+        "sep=;\nz;x;y\n3;1;2\n6;4,5;5\n",
     ],
 )
 def test_every_dialect_of_a_table_reads_the_same(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -200,6 +205,25 @@ def test_pcd_of_every_kind_reads_the_same(tmp_path: Path, kind: str, caplog: pyt
     assert caplog.messages == [f"{path}: x, y, z were read; passed over: rgb, nx"]
 
 
+@pytest.mark.parametrize("kind", ["ascii", "binary", "binary_compressed"])
+def test_old_and_odd_headers_of_pcd_read_the_same(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    points = np.random.default_rng(1).integers(-8, 8, (40, 3)) / 4
+    content = pcd(kind, points)
+    head, mark, data = content.partition(b"DATA")
+    data = data.replace(b" ", b"  ").replace(b"\n", b" \r\n") if kind == "ascii" else data
+    for old, new in (
+        (b"COUNT 1 1 1 1 1\n", b""),
+        (b"FIELDS rgb x y z nx", b"COLUMNS rgb X Y Z nx"),
+        (b"FIELDS rgb x y z nx", b"FIELDS _ x y z _"),
+    ):
+        assert old in head
+        caplog.clear()
+        path = write(tmp_path, "a.pcd", head.replace(old, new) + mark + data)
+        np.testing.assert_array_equal(read_points(path), points)
+        told = [f"{path}: x, y, z were read; passed over: rgb, nx"]
+        assert caplog.messages == ([] if b"_" in new else told)
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
@@ -248,6 +272,8 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
         ("a.csv", "x,X,y,z\n1,2,3,4\n", "a.csv: several columns could be x .'x', 'X'.; leave one of them"),
         ("a.csv", "x,y,z\n1,2,3,4\n", "a.csv: the header has 3 columns .x, y, z. and the lines below it 4"),
         ("a.csv", "0,5,1,25,0,07\n1,5,2,25,1,75\n", "a.csv: line 1 reads .*commas seem to separate both numbers and"),
+        ("a.csv", "1,5,2,25,3,125\n1,5,2,25,3,05\n", "a.csv: line 2 reads .*commas seem to separate both numbers and"),
+        ("a.csv", "0,500,1,250,-2,125\n" * 3, "a.csv: line 1 reads .*commas seem to separate both numbers and"),
         ("a.csv", "1.234,5;2;3\n", "a.csv: line 1 has '1.234,5' where a number is wanted; write numbers without marks"),
         ("a.xyz", "3\n1 2 3\n4 5 6\n", "a.xyz: line 1 counts 3 points and 2 follow; copy or export the file again"),
         ("a.xyz", "2\nwater\nO 0 0 0\nH 0 0 1\n", "a.xyz: .*a molecule, which `python -m pipelines.dos` reads"),
@@ -272,6 +298,7 @@ def test_bad_files_are_named(tmp_path: Path, name: str, content: str | bytes, co
     [
         (np.zeros((5, 2)), r"the array has shape \(5, 2\)"),
         (np.zeros((3, 100)), r"the array has shape \(3, 100\); save its transpose, \(points, 3\)"),
+        (np.zeros((6, 100)), r"the array has shape \(6, 100\); save its transpose, \(points, 3\)"),
         (np.zeros(12), r"the array has shape \(12,\)"),
         (np.zeros((5, 3), complex), "the array has dtype complex128"),
         (np.full((5, 3), "a"), "the array has dtype <U1"),
@@ -309,3 +336,8 @@ def test_records_of_an_array_have_their_coordinates_by_name(tmp_path: Path, capl
     np.save(tmp_path / "b.npy", np.zeros(4, dtype=[("intensity", "u1"), ("x", "f4"), ("y", "f4")]))
     with pytest.raises(InputError, match="b.npy: no columns x, y and z in the header .'intensity', 'x', 'y'."):
         read_points(tmp_path / "b.npy")
+
+
+def test_whole_numbers_of_four_digits_are_no_decimals(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "1000,2000,3000,255,0,0\n1500,900,3000,0,90,7\n")
+    np.testing.assert_array_equal(read_points(path), [[1000, 2000, 3000], [1500, 900, 3000]])

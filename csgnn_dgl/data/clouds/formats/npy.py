@@ -13,6 +13,9 @@ from csgnn_dgl.data.clouds.columns import coordinate_columns
 from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.notes import note
 
+TRANSPOSED = 9
+"""Rows up to which more columns are taken for a line of each coordinate, normal and colour."""
+
 
 def read_npy(path: Path) -> NDArray[np.float64]:
     """Read the points (N, 3) of an NPY file.
@@ -42,7 +45,7 @@ def read_npy(path: Path) -> NDArray[np.float64]:
         array = np.stack([array[array.dtype.names[place]] for place in columns], axis=1)
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.shape[1] < 3:
         raise InputError(f"{path}: the array has shape {shape}; save it as (points, 3).")
-    if array.shape[0] == 3 and array.shape[1] > 8:
+    if 3 <= array.shape[0] <= TRANSPOSED and array.shape[1] > max(8, array.shape[0]):
         raise InputError(f"{path}: the array has shape {shape}; save its transpose, (points, 3).")
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: the array has dtype {array.dtype}; save real numbers.")

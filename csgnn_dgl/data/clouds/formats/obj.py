@@ -29,6 +29,7 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     vertices: list[tuple[float, float, float]] = []
     corners: list[int] = []
     sizes: list[int] = []
+    beyond: tuple[int, int] | None = None  # the largest index and its line; vertices may follow their faces
     pending = ""
     for number, raw in enumerate(text.split("\n"), start=1):
         line = pending + raw.partition("#")[0].rstrip()
@@ -56,7 +57,13 @@ def read_obj(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
                     "export it again."
                 )
             corners.append(index - 1 if index > 0 else len(vertices) + index)
+            if beyond is None or index > beyond[0]:
+                beyond = index, number
         sizes.append(len(indices))
+    if beyond is not None and beyond[0] > len(vertices):
+        raise InputError(
+            f"{path}: line {beyond[1]} names vertex {beyond[0]}, and there are {len(vertices)}; export it again."
+        )
     _check_last(path, content, len(sizes))
     points = np.array(vertices, dtype=np.float64).reshape(-1, 3)
     try:

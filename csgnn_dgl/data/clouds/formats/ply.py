@@ -20,6 +20,8 @@ TYPES = {
     "float32": "f4", "float64": "f8",
 }  # fmt: skip
 FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+INDICES = ("vertex_indices", "vertex_index")
+SURFACES = ("face", "faces", "tristrips", "tristrip", "trifans", "trifan", "triangles", "polygons")
 Lists = tuple[NDArray[Any], NDArray[np.int64]]
 """Lists of one property, one after another, and the length of each."""
 
@@ -62,10 +64,13 @@ def read_ply(path: Path) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]
 
 
 def _parse(path: Path, content: bytes) -> tuple[NDArray[np.float64], NDArray[np.int64] | None]:
+    content = content.removeprefix(b"\xef\xbb\xbf")
     order, elements, start = _header(content)
     table: dict[str, dict[str, Any]] = {}
     source: _Words | _Bytes = _Bytes(content, start, order) if order else _Words(content[start:])
     for element in elements:
+        if element.name in table:
+            raise ValueError(f"the header has two elements {element.name}")
         table[element.name] = source.read(element)
     vertex = table.get("vertex", {})
     missing = [axis for axis in "xyz" if not isinstance(vertex.get(axis), np.ndarray)]
@@ -76,12 +81,25 @@ def _parse(path: Path, content: bytes) -> tuple[NDArray[np.float64], NDArray[np.
     if not order:
         check_end(path, content, tell=False)
     faces = [part for part in (_faces(path, vertices, table), _strips(vertices, table)) if part is not None]
+    if not faces:
+        _check_points(path, table)
     return vertices, np.concatenate(faces) if faces else None
+
+
+def _check_points(path: Path, table: dict[str, dict[str, Any]]) -> None:
+    """Refuse surfaces whose lists of vertices have unknown names: what is left would pass for a cloud of points."""
+    for name, own in table.items():
+        lists = [key for key, values in own.items() if isinstance(values, tuple) and len(values[0])]
+        if name != "vertex" and lists and (name in SURFACES or set(lists) & set(INDICES)):
+            raise InputError(
+                f"{path}: element {name} names no vertices that are understood (found: {', '.join(own)}); export "
+                "faces with vertex_indices."
+            )
 
 
 def _faces(path: Path, vertices: NDArray[np.float64], table: dict[str, dict[str, Any]]) -> NDArray[np.int64] | None:
     face = table.get("face", {})
-    lists = next((face[name] for name in ("vertex_indices", "vertex_index") if name in face), None)
+    lists = next((face[name] for name in INDICES if name in face), None)
     if lists is None:
         if any(len(values) for values in face.values() if isinstance(values, np.ndarray)):
             raise InputError(
@@ -107,7 +125,8 @@ def _whole(corners: NDArray[Any]) -> NDArray[np.int64]:
 
 def _strips(vertices: NDArray[np.float64], table: dict[str, dict[str, Any]]) -> NDArray[np.int64] | None:
     """Return the triangles of strips, in which each three neighbours are one; -1 begins a new strip."""
-    lists = table.get("tristrips", {}).get("vertex_indices", table.get("tristrips", {}).get("vertex_index"))
+    strips = table.get("tristrips", table.get("tristrip", {}))
+    lists = next((strips[name] for name in INDICES if name in strips), None)
     if not isinstance(lists, tuple) or len(lists[0]) < 3:
         return None
     corners = _whole(lists[0])
@@ -168,9 +187,20 @@ class _Words:
     def __init__(self, content: bytes) -> None:
         self.words = content.split()
         self.place = 0
+        # where lines end, in words
+        self.ends = np.cumsum([len(line.split()) for line in content.splitlines()])
 
     def read(self, element: Element) -> dict[str, Any]:
         """Return the values of each property."""
+        found = self._read(element)
+        if self.place not in self.ends and self.place:
+            raise ValueError(
+                f"element {element.name} ends within a line, before {self.words[self.place][:40].decode('latin-1')!r}; "
+                f"the header says {element.rows} rows of {len(element.properties)} properties"
+            )
+        return found
+
+    def _read(self, element: Element) -> dict[str, Any]:
         width = len(element.properties)
         if not any(item.count for item in element.properties):
             own = self._take(element.rows * width, element, width)

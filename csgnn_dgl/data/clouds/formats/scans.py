@@ -1,5 +1,7 @@
 """Clouds of scanners: PCD (ASCII, binary, compressed), and LAS and LAZ where laspy is installed."""
 
+import io
+import re
 import struct
 from pathlib import Path
 
@@ -10,6 +12,9 @@ from csgnn_dgl.bounds import check_announced, check_regular, read_bytes
 from csgnn_dgl.data.clouds.endings import check_end
 from csgnn_dgl.errors import InputError, reason
 from csgnn_dgl.notes import note
+
+PADDING = "#$%&~~"
+"""What pypcd4 lets the names of fields begin with that have none."""
 
 LONGEST_LINE, LINES = 100_000, 1_000
 """Bytes of a line of a PCD header, and lines and fields of one."""
@@ -31,8 +36,8 @@ def read_pcd(path: Path) -> NDArray[np.float64]:
 
     try:
         _check_pcd(path)
-        cloud = PointCloud.from_path(path)
-        fields = tuple(cloud.fields)
+        cloud = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(_plain_pcd(read_bytes(path)))))  # type: ignore[arg-type]
+        fields = tuple(name for name in cloud.metadata.fields if not name.startswith(PADDING))
         if set("xyz") <= set(fields):
             points = np.stack([np.asarray(cloud.pc_data[axis], dtype=np.float64) for axis in "xyz"], axis=-1)
             if len(points) < cloud.metadata.points:
@@ -45,6 +50,30 @@ def read_pcd(path: Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: there are no fields x, y and z ({', '.join(fields)}); export it with them.")
     _tell(path, [name for name in fields if name not in "xyz"])
     return points.reshape(-1, 3)
+
+
+def _plain_pcd(content: bytes) -> bytes:
+    """Return a PCD file in the one dialect that pypcd4 reads.
+
+    Older files lack COUNT and have COLUMNS for FIELDS; names of axes may be in upper case; lines of numbers may have
+    further blanks.
+    """
+    found = re.search(rb"(?m)^\s*DATA[ \t]+(\w+)[^\n]*\n", content)
+    if found is None:
+        return content
+    facts = {}
+    for line in content[: found.start()].splitlines():
+        words = line.split()
+        if words and not words[0].startswith(b"#"):
+            facts[words[0].upper()] = words[1:]
+    facts.setdefault(b"FIELDS", facts.pop(b"COLUMNS", []))
+    facts[b"FIELDS"] = [name.lower() if name in (b"X", b"Y", b"Z") else name for name in facts[b"FIELDS"]]
+    facts.setdefault(b"COUNT", [b"1"] * len(facts[b"FIELDS"]))
+    lines = [b" ".join([key, *words]) for key, words in facts.items()]
+    kind, data = found[1].lower(), content[found.end() :]
+    if kind == b"ascii":
+        data = b"".join(b" ".join(words) + b"\n" for line in data.splitlines() if (words := line.split()))
+    return b"\n".join([*lines, b"DATA " + kind, data])
 
 
 def _check_pcd(path: Path) -> None:

@@ -19,6 +19,10 @@ DELIMITERS = (";", "\t", ",", None)
 DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?|[-+]?\d+")
 
 
+TRANSPOSED = 9
+"""Rows up to which many more columns are taken for a line of each coordinate, normal and colour."""
+
+
 class Line(NamedTuple):
     """A line of a file that is neither blank nor a comment, and its number in the file."""
 
@@ -46,9 +50,12 @@ def read_table(path: Path) -> NDArray[np.float64]:
         raise InputError(f"{path}: the file has no points; remove it.")
     if lines[0].text.isdigit() and any(re.match(r"[A-Z][a-z]?\s+[-+.\d]", line.text) for line in lines[1:3]):
         raise InputError(f"{path}: it looks like a molecule, which `python -m pipelines.dos` reads; give points.")
+    if re.fullmatch(r"sep=.", lines[0].text) and len(lines) > 1:  # as spreadsheets write it
+        lines = lines[1:]
     stated = None
-    if re.fullmatch(r"\d+", lines[0].text) and len(lines) > 1 and len(lines[1].text.split()) > 1:
+    if re.fullmatch(r"\d+", lines[0].text) and len(lines) > 1 and len(re.split(r"[\s,;]+", lines[1].text)) > 1:
         stated, lines = int(lines[0].text), lines[1:]
+    lines = _without_title(path, lines, stated)
     header: list[str] | None = None
     delimiter, decimal = _separators(lines[0].text)
     if delimiter is _NONE:
@@ -75,12 +82,13 @@ def read_table(path: Path) -> NDArray[np.float64]:
         words = _cells(comment, delimiter) if delimiter and delimiter in comment else comment.split()
         if len(words) == rows.shape[1]:
             header = words if _names_axes(words) else None
-    if header is None and rows.shape[0] == 3 and rows.shape[1] > 8:
+    if header is None and 3 <= len(rows) <= TRANSPOSED and rows.shape[1] > max(8, 2 * len(rows)):
         raise InputError(
-            f"{path}: the table has shape (3, {rows.shape[1]}), as if each line were a coordinate; write its "
+            f"{path}: the table has shape {rows.shape}, as if each line were a coordinate; write its "
             f"transpose, one point on each line."
         )
-    _check_commas(path, lines[0], delimiter, header)
+    if delimiter == "," and header is None:
+        _check_commas(path, lines)
     return _coordinates(path, rows, header, delimiter, decimal)
 
 
@@ -111,6 +119,21 @@ def _lines(path: Path) -> tuple[str | None, list[Line], bytes]:
         elif begin and not lines:
             comment = raw.lstrip()[begin.end() :].strip(" #/%!") or comment
     return comment, lines, content
+
+
+def _without_title(path: Path, lines: list[Line], stated: int | None) -> list[Line]:
+    """Leave out a line of words that is no header: one more than is counted, or one above the names of the axes."""
+    if len(lines) < 2 or _separators(lines[0].text)[0] is not _NONE or _header_of_axes(lines[0].text):
+        return lines
+    if stated == len(lines) - 1 or _header_of_axes(lines[1].text):
+        note(path, f"line {lines[0].number} was passed over: {lines[0].text.strip()[:40]!r}")
+        return lines[1:]
+    return lines
+
+
+def _header_of_axes(text: str) -> bool:
+    """Whether a line of text names coordinates, whatever separates the names."""
+    return any(_names_axes(_cells(text, mark)) for mark in (_first_mark(text), None))
 
 
 _NONE = "no delimiter"
@@ -199,18 +222,32 @@ def _numbers(path: Path, lines: list[Line], delimiter: str | None, decimal: bool
         raise
 
 
-def _check_commas(path: Path, line: Line, delimiter: str | None, header: list[str] | None) -> None:
-    """Refuse commas that may separate both numbers and their decimals, as in ``0,5,1,25,0,07``."""
-    cells = _cells(line.text, delimiter)
-    decimals = cells[1::2]
-    whole = all(re.fullmatch(r"[-+]?\d+", cell) for cell in cells) and all(map(str.isdigit, decimals))
-    if delimiter != "," or header is not None or len(cells) < 6 or len(cells) % 2 or not whole:
+def _check_commas(path: Path, lines: list[Line]) -> None:
+    """Refuse commas that may separate both numbers and their decimals, as in ``0,5,1,25,0,07``.
+
+    Where they do, every second number is made of digits alone, and some begin with 0, all have the same three or more
+    digits, or one of those after the first, which are no coordinates but at most colours, has more than five.
+    """
+    table = [_cells(line.text, ",") for line in lines]
+    if len(table[0]) < 6 or len(table[0]) % 2:
         return
-    if any(re.fullmatch(r"0\d+|\d{4,}", cell) for cell in decimals):
-        raise InputError(
-            f"{path}: line {line.number} reads {line.text[:40]!r}, in which commas seem to separate both numbers "
-            f"and their decimals; write decimal points, or separate by semicolons."
-        )
+    for place, cells in enumerate(table):
+        if not all(re.fullmatch(r"[-+]?\d+", cell) for cell in cells) or not all(map(str.isdigit, cells[1::2])):
+            return
+        table[place] = cells[1::2]
+    places = [
+        place
+        for place, decimals in enumerate(table)
+        if any(re.fullmatch(r"0\d+", cell) for cell in decimals) or any(len(cell) > 5 for cell in decimals[1:])
+    ]
+    lengths = {len(cell) for decimals in table for cell in decimals}
+    if not places and (len(lengths) > 1 or min(lengths) < 3 or len(lines) < 3):
+        return
+    line = lines[places[0] if places else 0]
+    raise InputError(
+        f"{path}: line {line.number} reads {line.text[:40]!r}, in which commas seem to separate both numbers "
+        f"and their decimals; write decimal points, or separate by semicolons."
+    )
 
 
 def _coordinates(
