@@ -134,6 +134,11 @@ class Snapshot:
             _reached(states, edges, electrons + COUNT, "right"),
         )
         slack = max(LEVEL, self.grid.width / 2)  # within a bin the states are taken to be spread evenly
+        if level > edges[-1] + slack:
+            raise InputError(
+                f"{self.name}: the stored Fermi level is {level:.4g} eV, above the end of the energy grid at "
+                f"{edges[-1]:g} eV; DOS and level may have different zeros of energy: mend one, or end the grid later."
+            )
         if abs(found - electrons) > COUNT and not low - slack <= level <= high + slack:
             raise InputError(
                 f"{self.name}: the stored Fermi level is {level:.4g} eV, up to which the DOS holds {found:.6g} "
@@ -487,7 +492,12 @@ def check_occupancy(atoms: "Atoms", name: str) -> None:
     for site in sites.values() if isinstance(sites, Mapping) else ():
         if not isinstance(site, Mapping):
             continue
-        shares = {element: _number(site, element, f"{name}: a site") for element in site}
+        shares = {
+            element: 1.0
+            if share == "."
+            else _number(site, element, f"{name}: the occupancy of a site")  # CIF's default
+            for element, share in site.items()
+        }
         if len(site) > 1 or any(share < 0.999 for share in shares.values()):
             shown = ", ".join(f"{element} {share:g}" for element, share in shares.items())
             raise InputError(f"{name} has a site of partial occupancy ({shown}); give an ordered structure.")

@@ -2,11 +2,14 @@
 
 import io
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from csgnn_dgl.bounds import check, check_regular
+from csgnn_dgl.data.atoms.cif import check_symmetry
+from csgnn_dgl.data.atoms.records import check_occupancy
 from csgnn_dgl.data.packed import PACKED, open_unpacked, read_text, unpacked_name
 from csgnn_dgl.errors import InputError, reason
 
@@ -26,8 +29,9 @@ def read_atoms(path: Path, format: str | None = None) -> list["Atoms"]:
     """
     found: list[Atoms] = []
     try:
-        for atoms in _iterate(path, format):
-            found.append(atoms)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what ase grumbles about is checked here, or harmless
+            found.extend(_iterate(path, format))
     except (InputError, ImportError):
         raise
     except Exception as error:  # ase's readers fail in as many ways as there are formats
@@ -47,16 +51,27 @@ def _iterate(path: Path, format: str | None) -> Iterator["Atoms"]:
     check_regular(path)
     if Path(unpacked_name(path)).suffix.lower() not in (".xyz", ".extxyz") or format is not None:
         source: Path | io.StringIO | io.BytesIO = path
-        if path.suffix.lower() in PACKED:  # ase would unpack it without bounds
+        is_cif = Path(unpacked_name(path)).suffix.lower() == ".cif" and format is None
+        if is_cif:
+            text = read_text(path)
+            source, format = io.StringIO(text), "cif"
+        elif path.suffix.lower() in PACKED:  # ase would unpack it without bounds
             kind = ioformats[format or filetype(unpacked_name(path), read=False, guess=False)]
             format = kind.name
             with open_unpacked(path) as file:
                 source = io.BytesIO(file.read()) if kind.isbinary else io.StringIO(read_text(path))
         for atoms in iread(source, ":", format=format, do_not_split_by_at_sign=True):
+            if is_cif:
+                check_occupancy(atoms, f"{path}: a structure")
+                check_symmetry(path, text, atoms)
             yield atoms
         return
     # ase seeks in the file for every snapshot: in memory, that costs nothing.
-    text = canonical(read_text(path))
+    text = read_text(path)
+    try:
+        text = canonical(text)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}.") from None
     whole, missing = whole_snapshots(text)
     lines = 0
     for atoms in iread(io.StringIO(whole), ":", format="extxyz") if whole or not missing else ():
@@ -74,6 +89,11 @@ def canonical(text: str) -> str:
 
     The keys ``Lattice``, ``Properties`` and ``pbc`` may be in any case: ase would take a ``PBC=`` for a remark. The
     elements of the atoms may be labels (``C1``), isotopes (``13C``, ``D``) or atomic numbers.
+
+    Raises
+    ------
+    ValueError
+        If a species is no element.
     """
     lines = text.splitlines()
     place = 0
@@ -85,7 +105,7 @@ def canonical(text: str) -> str:
         column = _species_column(comment)
         for number in range(place + 2, min(place + 2 + count, len(lines))):
             words = lines[number].split()
-            if column is not None and len(words) > column and (element := _element(words[column])) != words[column]:
+            if column is not None and len(words) > column and (element := _element(words[column], number + 1)):
                 words[column] = element
                 lines[number] = " ".join(words)
         place += 2 + count
@@ -132,14 +152,18 @@ def _species_column(comment: str) -> int | None:
     return None
 
 
-def _element(word: str) -> str:
-    """Return the element that a label, an isotope or an atomic number means, or the word itself."""
+def _element(word: str, number: int) -> str:
+    """Return the element that a label, an isotope or an atomic number in a line means; "" where it is one already."""
     from ase.data import atomic_numbers, chemical_symbols
 
-    if word.isdigit():
-        return chemical_symbols[int(word)] if 0 < int(word) < len(chemical_symbols) else word
+    if word in atomic_numbers:
+        return ""
+    if word.isdigit() and 0 < int(word) < len(chemical_symbols):
+        return chemical_symbols[int(word)]
     if word in ("D", "T"):
         return "H"
     match = re.fullmatch(r"\d{0,3}([A-Za-z]{1,2})[\d+_-]*", word)
     symbol = match[1].capitalize() if match else ""
-    return symbol if symbol in atomic_numbers and symbol != "X" else word
+    if symbol not in atomic_numbers or symbol == "X":
+        raise ValueError(f"the species {word[:20]!r} in line {number} is no element; write its chemical symbol")
+    return symbol

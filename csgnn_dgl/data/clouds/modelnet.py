@@ -46,13 +46,19 @@ SCAN_CLASSES = tuple(
     ]
 )
 """ScanObjectNN: what the names of its files have in common, and its classes in the order of their labels."""
-POINT_KEYS = ("data", "points", "point_clouds", "pointclouds", "clouds", "pc", "pos", "xyz", "x")
+POINT_KEYS = (
+    *("data", "points", "point_clouds", "pointclouds", "point_cloud", "pointcloud", "clouds", "point_set", "pts"),
+    *("pc", "pcs", "pos", "coords", "coordinates", "xyz", "x"),
+)
 FEATURE_KEYS = {
     "normals": ("normal", "normals"),
     "colours": ("colour", "colours", "color", "colors", "rgb"),
     "intensities": ("intensity", "intensities"),
 }
-LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class", "classes")
+LABEL_KEYS = (
+    *("label", "labels", "y", "target", "targets", "class", "classes", "class_id", "class_ids", "cls"),
+    *("category", "categories"),
+)
 CENTRED, SCALED = 0.02, 0.05
 """How far the mean of a cloud may lie from the origin, and its largest norm from 1, to count as centred and scaled."""
 

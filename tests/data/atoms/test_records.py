@@ -29,7 +29,7 @@ from csgnn_dgl.data.atoms.rebin import rebin
 from csgnn_dgl.data.atoms.records import electrons_of
 from csgnn_dgl.electronic import EnergyGrid
 from csgnn_dgl.errors import InputError
-from tests.tolerances import EXACT, approx, printed
+from tests.tolerances import EXACT, ROUNDED, approx, printed
 
 GRID = EnergyGrid(-10.0, 0.5, 24)
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -194,7 +194,7 @@ GOOD = "2\nnum_electrons=8\nC 0 0 0\nC 0 0 1.4\n"
         ("a.xyz", GOOD + GOOD + "2\nnum_electrons=8\n", "snapshot 2 cannot be read"),
         ("a.xyz", GOOD + GOOD.replace("1.4", "one"), "snapshot 1 cannot be read"),
         ("a.xyz", GOOD + "\n" + GOOD, "snapshot 1 cannot be read .there is text after a blank line"),
-        ("a.xyz", GOOD.replace("C 0 0 0", "Qq 0 0 0"), "snapshot 0 cannot be read"),
+        ("a.xyz", GOOD.replace("C 0 0 0", "Qq 0 0 0"), "the species 'Qq' in line 3 is no element"),
         ("a.xyz", b"\xff\xfe\x00", "the file is no text; it is damaged"),
         ("a.xyz.gz", gzip.compress(GOOD.encode() * 500, mtime=0)[:60], "the file is damaged or truncated"),
         ("a.xyz.gz", GOOD.encode(), "the file is damaged or truncated"),
@@ -347,6 +347,14 @@ def test_a_stored_fermi_level_that_contradicts_dos_and_count_is_refused(wrong: A
         from_atoms(atoms, GRID, needs_dos=True)
 
 
+def test_a_stored_fermi_level_beyond_the_grid_is_refused() -> None:
+    atoms = molecule(np.where(np.arange(24) < 12, GAP, 0.0), fermi_level=0.1)
+    assert from_atoms(atoms, GRID)[0].fermi_level == 0.1  # in a gap that the grid does not see the end of
+    atoms.info["fermi_level"] = 2.5
+    with pytest.raises(InputError, match="the stored Fermi level is 2.5 eV, above the end of the energy grid at 2 eV"):
+        from_atoms(atoms, GRID)
+
+
 def test_the_built_in_fermi_levels_agree_with_their_dos() -> None:
     for item in carbon_snapshots("val")[::40]:
         assert item.dos is not None and item.fermi_level is not None and item.num_electrons is not None
@@ -424,8 +432,56 @@ def test_partial_occupancy_is_refused(tmp_path: Path, sites: str, complaint: str
     (tmp_path / "a.cif").write_text(CIF.format(sites))
     with pytest.raises(InputError, match=complaint):
         read_snapshots(tmp_path / "a.cif", GRID, needs_dos=False)
-    (tmp_path / "b.cif").write_text(CIF.format("C1 C 0 0 0 1.0\nC2 C 0.5 0.5 0.5 1"))
+    (tmp_path / "c.cif").write_text(CIF.format("C1 C 0 0 0 ?"))
+    with pytest.raises(InputError, match="c.cif: .* the occupancy of a site has C = '[?]'; give a number"):
+        read_snapshots(tmp_path / "c.cif", GRID, needs_dos=False)
+    (tmp_path / "b.cif").write_text(CIF.format("C1 C 0 0 0 1.0\nC2 C 0.5 0.5 0.5 ."))
     assert read_snapshots(tmp_path / "b.cif", GRID, needs_dos=False)[0].num_atoms == 2
+
+
+DIAMOND = CIF.format("C1 C 0.125 0.125 0.125 1").replace("P 1", "F d -3 m")
+OPERATIONS = """loop_
+_space_group_symop_operation_xyz
+x,y,z
+-x,-y,-z
+x,y+1/2,z+1/2
+x+1/2,y,z+1/2
+x+1/2,y+1/2,z
+-x,-y+1/2,-z+1/2
+-x+1/2,-y,-z+1/2
+-x+1/2,-y+1/2,-z
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (DIAMOND, "the space group F d -3 m has two origins, and it does not say which; write its operations"),
+        (CIF.format("C1 C 0 0 0.1 1").replace("P 1", "P 1 21/n 1"), "cannot be read|the space group P 1 21/n 1 is in"),
+        (
+            CIF.format("C1 C 0 0 0.1 1").replace("'P 1'", "'P 1 21/n 1'\n_symmetry_Int_Tables_number 14"),
+            "the space group P 1 21/n 1 is in a setting other than that of number 14",
+        ),
+        (CIF.format("C1 C 0 0 0.1 1").replace("P 1", "R -3 m"), "the space group R -3 m has other axes than the cell"),
+    ],
+)
+def test_a_space_group_that_leaves_the_atoms_open_is_refused(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "a.cif").write_text(text)
+    with pytest.raises(InputError, match=f"a.cif: .*({complaint})"):
+        read_snapshots(tmp_path / "a.cif", GRID, needs_dos=False)
+
+
+@pytest.mark.parametrize("code", ["utf-8", "utf-8-sig", "latin-1"])
+def test_a_cif_is_read_by_its_operations(tmp_path: Path, code: str) -> None:
+    text = DIAMOND.replace("loop_", f"{OPERATIONS}loop_").replace("data_x", "data_x\n_publ_author_name 'M\u00fcller'")
+    (tmp_path / "a.cif").write_bytes(text.encode(code))
+    (found,) = read_snapshots(tmp_path / "a.cif", GRID, needs_dos=False)
+    atoms = Atoms(found.numbers, found.positions, cell=found.cell, pbc=True)
+    assert found.numbers.tolist() == [6] * 8
+    assert np.sort(atoms.get_all_distances(mic=True)[0])[1] == approx(3**0.5, **ROUNDED)
+    cell = CIF.format("C1 C 0 0.1 0.2 1").replace("P 1", "P 21/c").encode(code)
+    (tmp_path / "b.cif").write_bytes(cell)
+    assert read_snapshots(tmp_path / "b.cif", GRID, needs_dos=False)[0].num_atoms == 4
 
 
 HEAD = 'Lattice="4 0 0 0 4 0 0 0 5" Properties=species:S:1:pos:R:3'
@@ -463,5 +519,5 @@ def test_every_dialect_of_extended_xyz_reads_the_same(
 
 def test_a_species_that_is_no_element_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").write_text(f"1\n{HEAD}\nQq 0 0 0\n")
-    with pytest.raises(InputError, match=r"a.xyz: snapshot 0 cannot be read \(.*Qq"):
+    with pytest.raises(InputError, match="a.xyz: the species 'Qq' in line 3 is no element; write"):
         read_snapshots(tmp_path / "a.xyz", GRID, needs_dos=False)

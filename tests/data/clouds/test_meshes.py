@@ -290,7 +290,7 @@ def test_broken_ply_is_refused(tmp_path: Path, change: tuple[str, str], complain
         (
             "a.off",
             "COFF\n3 1 0\n0 0 0\n9 9 9\n1 0 0\n9 9 9\n0 2 0\n9 9 9\n3 0 1 2\n",
-            "line 6 reads '9 9 9' where a face",
+            "counts 3 vertices and 1 faces, and line 7 is one",
         ),
         (
             "a.off",
@@ -391,10 +391,13 @@ def test_only_whole_numbers_name_vertices(tmp_path: Path, order: str) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (("vertex_indices", "corners"), "element face names no vertices that are understood .found: corners"),
+        (("vertex_indices", "corners"), "the faces name no vertices .found: corners"),
         (("element face", "element patch"), "element patch names no vertices that are understood"),
-        (("element vertex 5", "element vertex 4"), "ends within a line, before '0'; the header says"),
-        (("property float z", "property float z\nproperty float w"), "element vertex ends within a line"),
+        (("element vertex 5", "element vertex 4"), "ends (within a line|in row 0 of the 2 of element face)"),
+        (
+            ("property float z", "property float z\nproperty float w"),
+            "(element vertex ends within a line|ends in row 1 of the 5)",
+        ),
     ],
 )
 def test_a_surface_is_never_taken_for_points_nor_shifted(
@@ -405,3 +408,19 @@ def test_a_surface_is_never_taken_for_points_nor_shifted(
     (tmp_path / "a.ply").write_text(text.replace(*change))
     with pytest.raises(InputError, match=f"a.ply: .*{complaint}"):
         read(tmp_path / "a.ply")
+
+
+def test_text_whose_faces_are_shifted_by_a_vertex_is_refused(tmp_path: Path) -> None:
+    rows = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n3 0 1 2\n3 0 2 3\n"
+    head = "ply\nformat ascii 1.0\nelement vertex {}\nproperty float x\nproperty float y\nproperty float z\n"
+    head += "element face 2\nproperty list uchar int {}\nend_header\n"
+    (tmp_path / "a.ply").write_text(head.format(4, "vertex_index") + rows)
+    assert len(read(tmp_path / "a.ply")[1]) == 2
+    (tmp_path / "b.ply").write_text(head.format(3, "vertex_index") + rows)
+    with pytest.raises(
+        InputError, match="b.ply: .*element face ends within a line, before '0'; the header says 2 rows"
+    ):
+        read(tmp_path / "b.ply")
+    (tmp_path / "c.ply").write_text(head.format(4, "corners") + rows)
+    with pytest.raises(InputError, match="c.ply: element face names no vertices that are understood .found: corners"):
+        read(tmp_path / "c.ply")

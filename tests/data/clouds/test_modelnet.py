@@ -229,12 +229,17 @@ def test_a_split_without_the_first_class_is_still_counted_from_0(tmp_path: Path)
     np.testing.assert_array_equal(read_modelnet40(tmp_path, "test").labels, [2, 3])
 
 
-def test_other_names_of_points_and_labels(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    stored = write_scans(tmp_path, "train", [0, 1], 1024, data="Points", label="y")
-    np.testing.assert_array_equal(read_modelnet40(tmp_path, "train").points, stored)
+@pytest.mark.parametrize(("points", "label"), [("Points", "y"), ("point_cloud", "category"), ("coords", "class_id")])
+def test_other_names_of_points_and_labels(
+    tmp_path: Path, points: str, label: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stored = write_scans(tmp_path, "train", [0, 1], 1024, data=points, label=label)
+    found = read_modelnet40(tmp_path, "train")
+    np.testing.assert_array_equal(found.points, stored)
+    np.testing.assert_array_equal(found.labels, [0, 1])
     file = tmp_path / "train_objectdataset.h5"
-    assert f"{file}: data is called 'Points'" in caplog.messages
-    assert f"{file}: label is called 'y'" in caplog.messages
+    assert f"{file}: data is called '{points}'" in caplog.messages
+    assert f"{file}: label is called '{label}'" in caplog.messages
 
 
 def test_further_coordinates_are_passed_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

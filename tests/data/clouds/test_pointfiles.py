@@ -274,6 +274,8 @@ def test_columns_are_found_by_name(tmp_path: Path) -> None:
         ("a.csv", "0,5,1,25,0,07\n1,5,2,25,1,75\n", "a.csv: line 1 reads .*commas seem to separate both numbers and"),
         ("a.csv", "1,5,2,25,3,125\n1,5,2,25,3,05\n", "a.csv: line 2 reads .*commas seem to separate both numbers and"),
         ("a.csv", "0,500,1,250,-2,125\n" * 3, "a.csv: line 1 reads .*commas seem to separate both numbers and"),
+        ("a.csv", "0,5;1.000;2\n3;4;5\n", "a.csv: line 1 has '(0,5|1.000)' where a number is wanted"),
+        ("a.csv", "x;y;z\n3;4;5\n0,5;1.000;2\n", "a.csv: line 3 has '(0,5|1.000)' where a number is wanted"),
         ("a.csv", "1.234,5;2;3\n", "a.csv: line 1 has '1.234,5' where a number is wanted; write numbers without marks"),
         ("a.xyz", "3\n1 2 3\n4 5 6\n", "a.xyz: line 1 counts 3 points and 2 follow; copy or export the file again"),
         ("a.xyz", "2\nwater\nO 0 0 0\nH 0 0 1\n", "a.xyz: .*a molecule, which `python -m pipelines.dos` reads"),

@@ -16,7 +16,7 @@ from csgnn_dgl.notes import note
 
 COMMENT = re.compile(r"#|//|%|!")
 DELIMITERS = (";", "\t", ",", None)
-DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?|[-+]?\d+")
+DECIMAL_COMMA = re.compile(r"[-+]?(\d*,?\d+|\d+,)(e[-+]?\d+)?|[-+]?(nan|inf|infinity)", re.IGNORECASE)
 
 
 TRANSPOSED = 9
@@ -72,7 +72,7 @@ def read_table(path: Path) -> NDArray[np.float64]:
         header, lines = _cells(lines[0].text, delimiter), lines[1:]
     if not lines:
         raise InputError(f"{path}: the file has a header but no points; remove it.")
-    rows = _numbers(path, lines, delimiter, decimal)
+    rows, decimal = _numbers(path, lines, delimiter, decimal)
     check_end(path, content, tell=stated is None)
     if stated not in (None, len(rows)):
         raise InputError(
@@ -169,8 +169,8 @@ def _cells(text: str, delimiter: str | None) -> list[str]:
 def _number(cell: str, decimal: bool) -> bool:
     if not cell:
         return True
-    if decimal and DECIMAL_COMMA.fullmatch(cell):
-        return True
+    if decimal:  # a point beside decimal commas would be a mark between thousands
+        return DECIMAL_COMMA.fullmatch(cell) is not None
     try:
         float(cell)
     except ValueError:
@@ -201,8 +201,8 @@ def _broken(path: Path, line: Line, delimiter: str | None, decimal: bool) -> Inp
     return InputError(f"{path}: line {line.number} has {wrong[:40]!r} where a number is wanted; {hint}.")
 
 
-def _numbers(path: Path, lines: list[Line], delimiter: str | None, decimal: bool) -> NDArray[np.float64]:
-    """Return the numbers of all lines, (rows, columns); a cell without one is NaN."""
+def _numbers(path: Path, lines: list[Line], delimiter: str | None, decimal: bool) -> tuple[NDArray[np.float64], bool]:
+    """Return the numbers of all lines, (rows, columns), and whether they have decimal commas; no number is NaN."""
     table = [_cells(line.text, delimiter) for line in lines]
     width = len(table[0])
     for line, cells in zip(lines, table, strict=True):
@@ -211,15 +211,19 @@ def _numbers(path: Path, lines: list[Line], delimiter: str | None, decimal: bool
                 f"{path}: line {line.number} has {len(cells)} columns and line {lines[0].number} has {width}; write "
                 f"the same columns on each line."
             )
+    # the first lines may have whole numbers only
+    if not decimal and delimiter != "," and any("," in cell for cells in table for cell in cells):
+        decimal = all(_number(cell, True) for cells in table for cell in cells)
     try:
         if not decimal:
-            return np.array([[cell or "nan" for cell in cells] for cells in table], dtype=np.float64)
-        return np.array([[cell.replace(",", ".") or "nan" for cell in cells] for cells in table], dtype=np.float64)
+            return np.array([[cell or "nan" for cell in cells] for cells in table], dtype=np.float64), False
+        if all(_number(cell, True) for cells in table for cell in cells):
+            shown = [[cell.replace(",", ".") or "nan" for cell in cells] for cells in table]
+            return np.array(shown, dtype=np.float64), True
     except ValueError:
-        for line in lines:
-            if not all(_number(cell, decimal) for cell in _cells(line.text, delimiter)):
-                raise _broken(path, line, delimiter, decimal) from None
-        raise
+        pass
+    wrong = next(line for line in lines if not all(_number(cell, decimal) for cell in _cells(line.text, delimiter)))
+    raise _broken(path, wrong, delimiter, decimal)
 
 
 def _check_commas(path: Path, lines: list[Line]) -> None:
