@@ -97,7 +97,8 @@ def _parse(rows: list[Row], plain: bool) -> tuple[NDArray[np.float64], NDArray[n
 def _broken_elsewhere(rows: list[Row], num_vertices: int, num_faces: int) -> list[Row]:
     """Return vertices and faces of a file whose lines are broken elsewhere; it has no colours."""
     words = [(word, row.number) for row in rows for word in row.words]
-    found, place = [], 0
+    found: list[Row] = []
+    place = 0
     while place < len(words):
         size = 3
         if len(found) >= num_vertices:

@@ -36,7 +36,7 @@ def read_pcd(path: Path) -> NDArray[np.float64]:
 
     try:
         _check_pcd(path)
-        cloud = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(_plain_pcd(read_bytes(path)))))  # type: ignore[arg-type]
+        cloud = PointCloud.from_fileobj(io.BufferedReader(io.BytesIO(_plain_pcd(read_bytes(path)))))
         fields = tuple(name for name in cloud.metadata.fields if not name.startswith(PADDING))
         if set("xyz") <= set(fields):
             points = np.stack([np.asarray(cloud.pc_data[axis], dtype=np.float64) for axis in "xyz"], axis=-1)
