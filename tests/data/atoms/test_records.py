@@ -352,7 +352,7 @@ def test_a_stored_fermi_level_beyond_the_grid_is_refused() -> None:
     assert from_atoms(atoms, GRID)[0].fermi_level == 0.1  # in a gap that the grid does not see the end of
     atoms.info["fermi_level"] = 2.5
     with pytest.raises(InputError, match="the stored Fermi level is 2.5 eV, above the end of the energy grid at 2 eV"):
-        from_atoms(atoms, GRID)
+        from_atoms(atoms, GRID, needs_dos=True)
 
 
 def test_the_built_in_fermi_levels_agree_with_their_dos() -> None:

@@ -396,7 +396,7 @@ def test_only_whole_numbers_name_vertices(tmp_path: Path, order: str) -> None:
         (("element vertex 5", "element vertex 4"), "ends (within a line|in row 0 of the 2 of element face)"),
         (
             ("property float z", "property float z\nproperty float w"),
-            "(element vertex ends within a line|ends in row 1 of the 5)",
+            "(row 4 of element vertex ends within a line|ends in row 1 of the 5)",
         ),
     ],
 )
@@ -418,7 +418,7 @@ def test_text_whose_faces_are_shifted_by_a_vertex_is_refused(tmp_path: Path) -> 
     assert len(read(tmp_path / "a.ply")[1]) == 2
     (tmp_path / "b.ply").write_text(head.format(3, "vertex_index") + rows)
     with pytest.raises(
-        InputError, match="b.ply: .*element face ends within a line, before '0'; the header says 2 rows"
+        InputError, match="b.ply: .*row 0 of element face ends within a line, before '1'; the header says 2 rows"
     ):
         read(tmp_path / "b.ply")
     (tmp_path / "c.ply").write_text(head.format(4, "corners") + rows)

@@ -188,22 +188,14 @@ class _Words:
         self.words = content.split()
         self.place = 0
         # where lines end, in words
-        self.ends = np.cumsum([len(line.split()) for line in content.splitlines()])
+        self.ends = set(np.cumsum([len(line.split()) for line in content.splitlines()]).tolist())
 
     def read(self, element: Element) -> dict[str, Any]:
         """Return the values of each property."""
-        found = self._read(element)
-        if self.place not in self.ends and self.place:
-            raise ValueError(
-                f"element {element.name} ends within a line, before {self.words[self.place][:40].decode('latin-1')!r}; "
-                f"the header says {element.rows} rows of {len(element.properties)} properties"
-            )
-        return found
-
-    def _read(self, element: Element) -> dict[str, Any]:
         width = len(element.properties)
         if not any(item.count for item in element.properties):
             own = self._take(element.rows * width, element, width)
+            self._check_line(element, element.rows - 1)
             values = np.array(own, dtype=np.float64).reshape(element.rows, width)
             return {item.name: values[:, column] for column, item in enumerate(element.properties)}
         found: dict[str, list[bytes]] = {item.name: [] for item in element.properties}
@@ -213,12 +205,22 @@ class _Words:
                 size = int(self._take(1, element, 0, row)[0]) if item.count else 1
                 found[item.name] += self._take(size, element, 0, row)
                 sizes[item.name].append(size)
+            self._check_line(element, row)
         return {
             item.name: (np.array(found[item.name], np.float64), np.array(sizes[item.name], np.int64))
             if item.count
             else np.array(found[item.name], dtype=np.float64)
             for item in element.properties
         }
+
+    def _check_line(self, element: Element, row: int) -> None:
+        """Refuse a row that ends within a line: the header counts other rows or properties than there are."""
+        if self.place and self.place not in self.ends:
+            raise ValueError(
+                f"row {row} of element {element.name} ends within a line, before "
+                f"{self.words[self.place][:40].decode('latin-1')!r}; the header says {element.rows} rows of "
+                f"{len(element.properties)} properties"
+            )
 
     def _take(self, count: int, element: Element, width: int, row: int = 0) -> list[bytes]:
         if count < 0:
