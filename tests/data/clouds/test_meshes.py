@@ -396,7 +396,7 @@ def test_only_whole_numbers_name_vertices(tmp_path: Path, order: str) -> None:
         (("element vertex 5", "element vertex 4"), "ends (within a line|in row 0 of the 2 of element face)"),
         (
             ("property float z", "property float z\nproperty float w"),
-            "(row 4 of element vertex ends within a line|ends in row 1 of the 5)",
+            "row 0 of element vertex ends within a line, before .0.; the header says 5 rows of 6",
         ),
     ],
 )
