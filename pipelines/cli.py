@@ -122,6 +122,8 @@ def train_or_test(
     parsed = parse(parser, complete(words, task, runs))
     stage = parsed.subcommand
     chosen = parsed[stage]
+    if stage == "test" and not chosen.output and is_alone(checkpoint := Path(chosen.ckpt_path)):
+        chosen.output = str(Run(Path(runs) / checkpoint.stem).free_folder())
     bar = chosen.trainer.enable_progress_bar
     bar = sys.stdout.isatty() if bar is None else bar
     callbacks = [*([EpochBar()] if bar else []), *([EpochLines(task.epoch_line)] if stage == "fit" else [])]
@@ -135,6 +137,11 @@ def train_or_test(
     else:
         tell(results, experiment.output)
     return 0
+
+
+def is_alone(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint is in no run folder, such as those that come with the package; no results go there."""
+    return checkpoint.suffix == ".ckpt" and checkpoint.parent.name != "checkpoints"
 
 
 def fit(experiment: Experiment, program: str) -> int:

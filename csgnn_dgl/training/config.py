@@ -121,7 +121,10 @@ def parser_of(task: Task, stage: Stage, defaults: Mapping[str, Any] | None = Non
         tested = "Checkpoint, or run folder (its best checkpoint)."
         parser.add_argument("--ckpt_path", type=str, required=True, help=tested)
     if stage == "test":
-        output = "Folder for the results; by default the run folder, or test-2, ... in it where results exist."
+        output = (
+            "Folder for the results; by default the run folder, or test-2, ... in it where results exist; of a "
+            "checkpoint in no run folder, a run folder of its name."
+        )
         parser.add_argument("--output", type=str | None, default=None, help=output)
         for name, measure in task.extras.items():
             text = (inspect.getdoc(measure) or name).splitlines()[0]

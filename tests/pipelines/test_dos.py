@@ -235,6 +235,16 @@ def test_leave_out_refuses_what_it_cannot_do(config, work, capsys):
     assert not (work / "out").exists()
 
 
+def test_results_of_a_checkpoint_without_a_run_are_not_put_beside_it(trained, config, work, capsys):
+    (work / "weights").mkdir()
+    (work / "weights" / "mine.ckpt").write_bytes((trained / "checkpoints" / "best.ckpt").read_bytes())
+    source = yaml.safe_load((trained / "config.yaml").read_text())["data"]["source"]
+    for folder in ("mine", "mine/test-2"):
+        assert main(["test", "--ckpt_path", "weights/mine.ckpt", "--data.source", source]) == 0
+        assert (work / "runs" / "dos" / folder / "results.json").is_file()
+    assert [path.name for path in (work / "weights").iterdir()] == ["mine.ckpt"]
+
+
 @pytest.mark.slow
 def test_a_structure_can_be_left_out(config, work, capsys):
     for name in STRUCTURES[:2]:

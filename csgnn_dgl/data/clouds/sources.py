@@ -88,7 +88,11 @@ def load(
     if listed or hdf5_files(folder):
         return read_modelnet40(folder, split, up_axis, num_points, features)
     inside = folder / "modelnet40_ply_hdf5_2048"
-    hint = f"did you mean {str(inside)!r}?" if inside.is_dir() else "see the README on arranging your own data."
+    hint = (
+        f"did you mean {str(inside)!r}?"
+        if inside.is_dir()
+        else "see docs/how-to/own-data.md on arranging your own data."
+    )
     raise InputError(
         f"data source {str(source)!r} has neither train_files.txt nor class folders (class/train/*, "
         f"class/test/*); {hint}"
