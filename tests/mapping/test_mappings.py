@@ -303,6 +303,7 @@ def test_shows_its_arguments(kind):
     assert not list(mapping.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
 def test_traced_mappings_do_the_same(rng):
     mapping, points = PrismMapping(1, 3, 2), clouds(1, 6, rng, count=5)

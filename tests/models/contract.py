@@ -231,7 +231,7 @@ def exportable(case: Case) -> tuple[nn.Module, Tensor, int]:
     return OnGrid(model), torch.rand(shape), 2
 
 
-QUICK = ("csgnn", "pointnet")  # compiling takes seconds; the others when slow tests are asked for
+QUICK = ("csgnn",)  # compiling takes seconds; the others when slow tests are asked for
 whole = pytest.mark.parametrize(
     "case",
     [

@@ -188,6 +188,7 @@ def test_structures_that_were_not_trained_on_are_compared_with_the_overall_mean(
     assert [row["name"] for row in rows] == ["agni", "overall mean"]
 
 
+@pytest.mark.slow
 def test_structures_are_left_out_one_at_a_time(config, work, inline_jobs, capsys):
     words = ["leave_out", str(config), "--structures", "dimer", "chain", "--output", "out", "--jobs", "1"]
     assert main(words) == 0

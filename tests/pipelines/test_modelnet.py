@@ -60,7 +60,7 @@ def test_a_checkpoint_by_itself_can_be_tested(trained, tiny_config, work):
     content = json.loads((work / "out" / "results.json").read_text())
     assert [r["rotation"] for r in content["rows"]] == ["z", "SO3"]
     assert main(["test", f"--ckpt_path={file}", "--data.source", source, "--data.test_rotations", "[none]"]) == 0
-    content = json.loads((work / "results.json").read_text())
+    content = json.loads((work / "runs" / "modelnet" / "model" / "results.json").read_text())
     assert [r["rotation"] for r in content["rows"]] == ["none"]
 
 

@@ -49,7 +49,7 @@ def test_a_site_whose_occupancy_is_no_number(tmp_path):
     text = (tmp_path / "a.cif").read_text()
     assert text.count("1.0000") == 2
     (tmp_path / "a.cif").write_text(text.replace("1.0000", "[[[["))
-    with pytest.raises(InputError, match=r"a.cif: snapshot 0: a site has C = '\[\[\[\['; give a number"):
+    with pytest.raises(InputError, match=r"a.cif: .* site has C = '\[\[\[\['; give a number"):
         read_structures(tmp_path / "a.cif")
 
 
@@ -59,7 +59,7 @@ def test_a_face_that_names_a_vertex_beyond_all_integers(suffix: str, tmp_path: P
     lines = text.rstrip().split("\n")
     words = lines[-1].split()
     (tmp_path / f"a.{suffix}").write_text("\n".join([*lines[:-1], " ".join([*words[:-1], "9" * 30])]) + "\n")
-    with pytest.raises(InputError, match="a face names a vertex beyond"):
+    with pytest.raises(InputError, match="names vertex 9{30}, "):
         read_cloud(tmp_path / f"a.{suffix}")
 
 

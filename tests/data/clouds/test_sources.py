@@ -49,7 +49,7 @@ def test_unknown_sources(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"neither train_files.txt .* nor an HDF5 file with 'train' in its name"):
         load(tmp_path, "train")
     (tmp_path / "a.h5").unlink()
-    with pytest.raises(InputError, match=r"neither train_files.txt nor class folders .*; see the README"):
+    with pytest.raises(InputError, match=r"neither train_files.txt nor class folders .*; see docs/how-to/own-data.md"):
         load(tmp_path, "train")
     (tmp_path / "modelnet40_ply_hdf5_2048").mkdir()
     with pytest.raises(InputError, match=r"did you mean '.*/modelnet40_ply_hdf5_2048'\?"):

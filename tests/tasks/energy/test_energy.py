@@ -19,7 +19,7 @@ from csgnn_dgl.errors import InputError
 from csgnn_dgl.geometry import icosahedral_rotations
 from csgnn_dgl.models import CSGNNEnergy
 from pipelines.energy import main
-from tests.tolerances import EXACT, NUMERIC, TOLERANCE
+from tests.tolerances import EXACT, NUMERIC, ROUNDED, TOLERANCE, approx
 
 CLOSE = TOLERANCE[torch.float64]
 
@@ -67,7 +67,7 @@ def test_forces_are_the_difference_quotients_of_the_energy_and_turn_with_the_ato
         above.positions[atom, axis] += 1e-4
         below.positions[atom, axis] -= 1e-4
         ends = [EnergyCalculator(atoms.calc.network).get_potential_energy(own) for own in (above, below)]
-        assert abs((ends[1] - ends[0]) / 2e-4 - forces[atom, axis]) < 1e-6
+        assert (ends[1] - ends[0]) / 2e-4 == approx(forces[atom, axis], **NUMERIC)
     moved = atoms.copy()
     rotation = icosahedral_rotations()[17]
     moved.set_cell(atoms.cell.array @ rotation.T)
@@ -116,7 +116,7 @@ SMALL += ["--data.fraction", "1", "--trainer.max_epochs", "2"]
 SMALL += [f"--model.network.init_args.{key}={value}" for key, value in CSGNNEnergy.tiny.items()]
 
 
-@pytest.mark.parametrize("forces", [True, False])
+@pytest.mark.parametrize("forces", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_train_test_and_predict(forces, tmp_path, capsys) -> None:
     source = data(tmp_path / "data", forces)
     assert main([*SMALL, "--data.source", source, "--runs", str(tmp_path), "--name", "tiny"]) == 0
@@ -125,17 +125,17 @@ def test_train_test_and_predict(forces, tmp_path, capsys) -> None:
     assert (rows[0]["forces_mae"] is not None) == forces and (tmp_path / "tiny" / "parity.png").is_file()
     true = np.array([atoms.get_potential_energy() for atoms in read(f"{source}/test.extxyz", ":")]) / 3
     mean = np.mean([atoms.get_potential_energy() for atoms in read(f"{source}/train.extxyz", ":")]) / 3
-    assert rows[2]["energy_mae"] == pytest.approx(np.abs(true - mean).mean())
+    assert rows[2]["energy_mae"] == approx(np.abs(true - mean).mean(), **ROUNDED)
     capsys.readouterr()
     file, made = f"{source}/test.extxyz", tmp_path / "out.extxyz"
     assert main(["predict", file, "--ckpt_path", str(tmp_path / "tiny"), "--output", str(made)]) == 0
     predicted: Any = read(made, ":")
     first: Any = read(file, 0)
     first.calc = EnergyCalculator(tmp_path / "tiny")
-    assert predicted[0].get_potential_energy() == pytest.approx(first.get_potential_energy())
-    np.testing.assert_allclose(predicted[0].get_forces(), first.get_forces(), rtol=0, atol=1e-7)
+    assert predicted[0].get_potential_energy() == approx(first.get_potential_energy(), **ROUNDED)
+    np.testing.assert_allclose(predicted[0].get_forces(), first.get_forces(), **ROUNDED)
     errors = [atoms.get_potential_energy() / 3 for atoms in predicted] - true
-    assert rows[0]["energy_mae"] == pytest.approx(np.abs(errors).mean(), rel=1e-4)
+    assert rows[0]["energy_mae"] == approx(np.abs(errors).mean(), **TOLERANCE[torch.float32])
     assert f"{predicted[1].get_potential_energy():.4f}" in capsys.readouterr().out
     write(tmp_path / "water.xyz", molecule("H2O"))
     assert main(["predict", str(tmp_path / "water.xyz"), "--ckpt_path", str(tmp_path / "tiny")]) == 2
