@@ -47,7 +47,7 @@ def test_train_test_and_measure(tmp_path, capsys, monkeypatch):
         return parts_figure(*given)
 
     monkeypatch.setattr(report, "parts_figure", draw)
-    evaluate(folder, trainer={"limit_test_batches": 1}, output=str(tmp_path / "some"))
+    evaluate(folder, trainer={"limit_test_batches": 0.25}, output=str(tmp_path / "some"))
     assert len(drawn[0][0]) == 2 * len(BUILTIN_CLASSES) and drawn[0][2].tolist() == list(range(8))
 
 
