@@ -15,6 +15,7 @@ from csgnn_dgl.data import Snapshot
 from csgnn_dgl.electronic import band_energy, filled_up_to
 from csgnn_dgl.errors import InputError
 from csgnn_dgl.mapping import NearestVertexMapping
+from csgnn_dgl.mapping.forces import forces_of
 from csgnn_dgl.tasks.dos.prediction import Model, predict_snapshots, trained_model
 from csgnn_dgl.tasks.dos.structures import structures_of
 
@@ -27,11 +28,9 @@ class DOSCalculator(Calculator):
     ions its forces do not hold a structure together, and are no substitute for those of an interatomic potential.
 
     The energy is a continuous function of the positions, and the forces are its exact gradients wherever it has any:
-    **at every ReLU of the network that switches, the forces jump**. With the shipped weights many do within 1e-3 Å.
-    When one atom of a test snapshot moves in such steps, forces and central differences of the energy differ by 0.03
-    (graphene), 0.11 (C60) and 0.23 eV/Å (nanotube 6,4) in the median of 19 places, by 0.14, 0.37 and 0.88 at most, of
-    forces of 0.8, 3.0 and 1.8 eV/Å; in steps of 1e-5 Å by less than 0.002 in the median. Molecular dynamics sees this
-    as noise of the forces: look at its drift, and relax no further than to it.
+    **at every ReLU of the network that switches, the forces jump**. With the shipped weights many do within 1e-3 Å, so
+    that central differences in such steps can be off by a good part of the force, and agree in steps of 1e-5 Å.
+    Molecular dynamics sees this as noise of the forces: look at its drift, and relax no further than to it.
 
     Beyond ase's own properties, ``calc.results`` has ``"fermi_level"`` in eV, ``"dos"`` (count,) in states/eV and
     ``"energies"`` (count,) in eV, the centres of its bins. All is computed in float64.
@@ -98,8 +97,4 @@ class DOSCalculator(Calculator):
         if getattr(network, "is_linear", False):
             dos = filled_up_to(dos[:, :-1], dos[:, -1], electrons, grid)
         energy = item.num_atoms * band_energy(dos, electrons, grid, "top").sum()
-        (slopes,) = torch.autograd.grad(energy, vectors)
-        forces = torch.zeros(item.num_atoms, 3, dtype=torch.float64, device=device)
-        # A vector leads from its centre to its neighbour.
-        forces.index_add_(0, environments.centre, slopes).index_add_(0, environments.neighbour, -slopes)
-        return np.asarray(forces.cpu())
+        return np.asarray(forces_of(energy, environments).cpu())
